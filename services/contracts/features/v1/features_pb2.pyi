@@ -16,6 +16,7 @@ class DataType(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     DATA_TYPE_STRING: _ClassVar[DataType]
     DATA_TYPE_INT64: _ClassVar[DataType]
     DATA_TYPE_DOUBLE: _ClassVar[DataType]
+    DATA_TYPE_TIMESTAMP: _ClassVar[DataType]
 
 class FeatureStatus(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -27,6 +28,7 @@ DATA_TYPE_UNSPECIFIED: DataType
 DATA_TYPE_STRING: DataType
 DATA_TYPE_INT64: DataType
 DATA_TYPE_DOUBLE: DataType
+DATA_TYPE_TIMESTAMP: DataType
 FEATURE_STATUS_UNSPECIFIED: FeatureStatus
 FEATURE_STATUS_PRESENT: FeatureStatus
 FEATURE_STATUS_MISSING: FeatureStatus
