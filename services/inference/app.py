@@ -1,0 +1,102 @@
+"""The composition root of inference: read it top to bottom."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+import grpc
+import httpx
+
+from services.chassis.clock import utc_now
+from services.chassis.grpc_server import grpc_server
+from services.chassis.kafka import ensure_topics, make_producer
+from services.chassis.lifecycle import Lifecycle
+from services.chassis.logging import get_logger
+from services.contracts.open_inference.v2 import grpc_predict_v2_pb2_grpc as v2_grpc
+from services.inference.deployment import Deployment
+from services.inference.feature_client import CHANNEL_OPTIONS, FeatureClient
+from services.inference.metrics import InferenceMetrics
+from services.inference.model_cache import ModelCache
+from services.inference.predictor import Predictor
+from services.inference.recorder import Producer, Recorder
+from services.inference.registry import ModelRegistry
+from services.inference.scorer import Limits
+from services.inference.servicer import SERVICE, InferenceServicer
+from services.inference.settings import InferenceSettings
+from services.topics import PREDICTIONS
+
+_GRPC = "grpc"
+
+
+async def serve(settings: InferenceSettings, lifecycle: Lifecycle) -> None:
+    """Runs until the lifecycle is stopped: calls in progress are answered, their records reach Kafka, then it ends."""
+    lifecycle.not_ready(_GRPC, "starting")
+    metrics = InferenceMetrics(settings.variant)
+    recorder = Recorder(lambda: connect_producer(settings), metrics, settings.record_queue_rows)
+    try:
+        async with (
+            grpc.aio.insecure_channel(settings.features, options=CHANNEL_OPTIONS) as channel,
+            httpx.AsyncClient(base_url=settings.mlflow, trust_env=False, timeout=10.0) as http,
+        ):
+            features = FeatureClient(channel, settings.features, settings.features_timeout_s)
+            deployment = Deployment(
+                settings.model,
+                settings.variant,
+                registry=ModelRegistry(http),
+                cache=ModelCache(settings.model_cache),
+                features=features,
+                metrics=metrics,
+                lifecycle=lifecycle,
+                max_model_bytes=settings.max_model_bytes,
+                refused_retry_s=settings.refused_retry_s,
+            )
+            predictor = Predictor(
+                settings.model,
+                settings.variant,
+                deployment=deployment,
+                fetch=features.vectors,
+                records=recorder,
+                metrics=metrics,
+                now=utc_now,
+                limits=Limits(settings.max_batch_rows, settings.max_waiting_rows, settings.max_in_flight),
+                max_call_rows=settings.max_call_rows,
+            )
+            servicer = InferenceServicer(predictor, deployment, metrics)
+            recorder.start()
+            async with _following(deployment, settings.alias_poll_s), _serving(settings, servicer) as port:
+                lifecycle.ready(_GRPC)
+                get_logger().info("serving", grpc_port=port, model=settings.model, variant=settings.variant)
+                await lifecycle.wait_stopped()
+                lifecycle.not_ready(_GRPC, "stopping")
+    finally:
+        recorder.close(settings.drain_s)
+
+
+def connect_producer(settings: InferenceSettings) -> Producer:
+    """A producer to a broker that has the topic; raises KafkaError or SlipwayError if it does not answer."""
+    ensure_topics(settings.kafka, [PREDICTIONS.name])
+    producer: Producer = make_producer(settings.kafka, max_block_ms=5000)
+    return producer
+
+
+@asynccontextmanager
+async def _following(deployment: Deployment, poll_s: float) -> AsyncIterator[None]:
+    task = asyncio.create_task(deployment.follow(poll_s), name="follow-alias")
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+@asynccontextmanager
+async def _serving(settings: InferenceSettings, servicer: InferenceServicer) -> AsyncIterator[int]:
+    def register(server: grpc.aio.Server) -> None:
+        v2_grpc.add_GRPCInferenceServiceServicer_to_server(servicer, server)  # type: ignore[no-untyped-call]
+
+    address = f"{settings.host}:{settings.grpc_port}"
+    async with grpc_server(address, register, [SERVICE], grace_s=settings.drain_s) as port:
+        yield port

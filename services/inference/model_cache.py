@@ -1,0 +1,78 @@
+"""Models on disk by digest, and which version was served last: what a restart needs while MLflow is down."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from services.chassis.logging import get_logger
+from services.inference.contract import ModelContract
+from services.inference.registry import ModelVersion
+
+
+class Artifacts(BaseModel):
+    """A version with its contract. The ONNX bytes lie beside it under their digest."""
+
+    model_config = ConfigDict(frozen=True)
+
+    version: ModelVersion
+    contract: ModelContract
+
+
+def sha256(content: bytes) -> str:
+    """The digest in lower-case hex."""
+    return hashlib.sha256(content).hexdigest()
+
+
+class ModelCache:
+    """A folder that several deployments may share: files are named by content and written in one move."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def onnx(self, digest: str) -> bytes | None:
+        """The bytes of that digest, or None if they are not here (or not whole)."""
+        try:
+            content = self._onnx_path(digest).read_bytes()
+        except OSError:
+            return None
+        return content if sha256(content) == digest else None
+
+    def keep_onnx(self, content: bytes) -> None:
+        """Keeps the bytes under their digest. Raises OSError if the disk refuses."""
+        self._write(self._onnx_path(sha256(content)), content)
+
+    def last_served(self, model: str, variant: str) -> Artifacts | None:
+        """What this deployment served last, or None if it never did (or the note is unreadable)."""
+        path = self._note_path(model, variant)
+        try:
+            return Artifacts.model_validate_json(path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except (OSError, ValidationError) as error:
+            get_logger().warning("cached_model_unreadable", path=str(path), error=str(error))
+            return None
+
+    def note_served(self, variant: str, artifacts: Artifacts) -> None:
+        """Notes what is served now. Raises OSError if the disk refuses."""
+        path = self._note_path(artifacts.version.model, variant)
+        self._write(path, artifacts.model_dump_json(indent=1).encode())
+
+    def _onnx_path(self, digest: str) -> Path:
+        return self._folder / f"{digest}.onnx"
+
+    def _note_path(self, model: str, variant: str) -> Path:
+        # A model's name may hold any character, a file's may not.
+        return self._folder / f"{sha256(model.encode())[:16]}.{variant}.json"
+
+    def _write(self, path: Path, content: bytes) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with NamedTemporaryFile(dir=self._folder, delete=False) as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(file.name).replace(path)

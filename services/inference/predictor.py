@@ -1,0 +1,195 @@
+"""From a request to its answer and its record; knows no gRPC context."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from typing import Protocol
+
+from services.chassis.clock import Now, from_us, to_proto
+from services.chassis.errors import DeadlineExceeded, NotFound, Unavailable
+from services.contracts.features.v1 import features_pb2
+from services.contracts.inference.v1.predictions_pb2 import PredictionRecord
+from services.contracts.open_inference.v2 import grpc_predict_v2_pb2 as v2
+from services.inference.call import Assignment, CallReader, InferCall, read_assignment
+from services.inference.contract import ModelContract
+from services.inference.feature_client import EntityRows, Vectors
+from services.inference.loaded_model import OUTPUT, LoadedModel
+from services.inference.metrics import InferenceMetrics
+from services.inference.scorer import Limits, Scored, Scorer
+from services.inference.tensors import encode_fp32
+
+Fetch = Callable[[ModelContract, Sequence[EntityRows]], Awaitable[Vectors]]
+Metadata = Iterable[tuple[str, str | bytes]]
+
+
+class CurrentModel(Protocol):
+    """Where the served version is found."""
+
+    @property
+    def current(self) -> LoadedModel | None:
+        """None while there is none."""
+
+    @property
+    def detail(self) -> str:
+        """Why there is none, or why it is not the one that it should be."""
+
+
+class Records(Protocol):
+    """Where records go."""
+
+    def check_room(self, rows: int) -> None:
+        """Raises Overloaded if that many do not fit."""
+
+    def add(self, records: Sequence[PredictionRecord]) -> None:
+        """Takes all, or raises Overloaded."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Serving:
+    model: LoadedModel
+    reader: CallReader
+    scorer: Scorer
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Answered:
+    model: LoadedModel
+    call: InferCall
+    assignment: Assignment
+    scored: Scored
+
+
+class Predictor:
+    """Answers for the registered model `name`. A call keeps the version it began with."""
+
+    def __init__(
+        self,
+        name: str,
+        variant: str,
+        *,
+        deployment: CurrentModel,
+        fetch: Fetch,
+        records: Records,
+        metrics: InferenceMetrics,
+        now: Now,
+        limits: Limits,
+        max_call_rows: int,
+    ) -> None:
+        self._name = name
+        self._variant = variant
+        self._deployment = deployment
+        self._fetch = fetch
+        self._records = records
+        self._metrics = metrics
+        self._now = now
+        self._limits = limits
+        self._max_call_rows = max_call_rows
+        self._latest: _Serving | None = None
+
+    def model(self, name: str, version: str) -> LoadedModel:
+        """The loaded version. Raises NotFound for another name or version, Unavailable if none is loaded."""
+        if name != self._name:
+            raise NotFound(f"model {name!r} is not served here; expected {self._name!r}")
+        current = self._deployment.current
+        if current is None:
+            raise Unavailable(f"no version of {name!r} is loaded as {self._variant}: {self._deployment.detail}")
+        if version not in ("", current.version):
+            raise NotFound(f"version {version!r} of {name!r} is not loaded; {current.version!r} is")
+        return current
+
+    async def infer(
+        self, request: v2.ModelInferRequest, metadata: Metadata, time_left_s: float | None
+    ) -> v2.ModelInferResponse:
+        """Scores and records every row of the call, or raises a SlipwayError and records none."""
+        started = time.perf_counter()
+        if time_left_s is not None and time_left_s <= 0:
+            raise DeadlineExceeded("the call's deadline has passed")
+        deadline = None if time_left_s is None else time.monotonic() + time_left_s
+        serving = self._serving(self.model(request.model_name, request.model_version))
+        assignment = read_assignment(metadata, self._variant)
+        call = serving.reader.read(request)
+        self._records.check_room(len(call.entity_ids))
+        scored = await _score(serving.scorer, call, deadline)
+        latency_s = time.perf_counter() - started
+        answered = _Answered(serving.model, call, assignment, scored)
+        self._records.add(_records_of(answered, self._now(), latency_s))
+        self._count(scored, latency_s)
+        return _response(answered)
+
+    def _serving(self, model: LoadedModel) -> _Serving:
+        if self._latest is None or self._latest.model is not model:
+            self._latest = _Serving(
+                model,
+                CallReader(model.contract, self._now, self._max_call_rows),
+                Scorer(model, partial(self._fetch, model.contract), self._limits, self._metrics),
+            )
+        return self._latest
+
+    def _count(self, scored: Scored, latency_s: float) -> None:
+        self._metrics.latency.observe(latency_s)
+        self._metrics.rows.inc(len(scored.probabilities))
+        self._metrics.missing.inc(scored.statuses.count(features_pb2.FEATURE_STATUS_MISSING))
+        self._metrics.stale.inc(scored.statuses.count(features_pb2.FEATURE_STATUS_STALE))
+
+
+def _records_of(answered: _Answered, processed_at: datetime, latency_s: float) -> list[PredictionRecord]:
+    model, call, assignment, scored = answered.model, answered.call, answered.assignment, answered.scored
+    width = len(model.contract.features)
+    as_of, processed = to_proto(from_us(call.as_of_us)), to_proto(processed_at)
+    return [
+        PredictionRecord(
+            prediction_id=call.row_id(row),
+            request_id=call.request_id,
+            entity_id=entity_id,
+            model=model.name,
+            model_version=model.version,
+            onnx_sha256=model.onnx_sha256,
+            variant=assignment.variant,
+            release_id=assignment.release_id,
+            assignment_probability=assignment.probability,
+            routing_key=assignment.routing_key,
+            as_of=as_of,
+            processed_at=processed,
+            vector=scored.vectors[row].tobytes(),
+            statuses=scored.statuses[row * width : (row + 1) * width],
+            feature_service=model.contract.feature_service,
+            score=score,
+            latency_s=latency_s,
+        )
+        for row, (entity_id, score) in enumerate(zip(call.entity_ids, scored.probabilities.tolist(), strict=True))
+    ]
+
+
+async def _score(scorer: Scorer, call: InferCall, deadline: float | None) -> Scored:
+    if call.entity_rows is not None:
+        return await scorer.score_entities(call.entity_rows, deadline)
+    assert call.vectors is not None
+    return scorer.score_vectors(call.vectors)
+
+
+def _response(answered: _Answered) -> v2.ModelInferResponse:
+    model, call, scored = answered.model, answered.call, answered.scored
+    response = v2.ModelInferResponse(model_name=model.name, model_version=model.version, id=call.request_id)
+    parameters = response.parameters
+    parameters["prediction_id"].string_param = call.row_id(0)
+    parameters["variant"].string_param = answered.assignment.variant
+    _flag(response, "missing", features_pb2.FEATURE_STATUS_MISSING, scored.statuses, model.contract.features)
+    _flag(response, "stale", features_pb2.FEATURE_STATUS_STALE, scored.statuses, model.contract.features)
+    if scored.watermark:
+        parameters["watermark"].string_param = scored.watermark
+    encode_fp32(response, OUTPUT, scored.probabilities, raw=call.raw)
+    return response
+
+
+def _flag(response: v2.ModelInferResponse, what: str, status: int, statuses: bytes, features: Sequence[str]) -> None:
+    """How many values of all rows have that status, and of which features."""
+    count = statuses.count(status)
+    response.parameters[f"{what}_features"].int64_param = count
+    if count:
+        width = len(features)
+        named = [name for at, name in enumerate(features) if status in statuses[at::width]]
+        response.parameters[f"{what}_feature_names"].string_param = ",".join(named)

@@ -1,0 +1,135 @@
+"""The exposure log: answered predictions on their way to Kafka, off the request path."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from kafka.errors import KafkaError
+
+from services.chassis.errors import Overloaded, SlipwayError
+from services.chassis.logging import get_logger
+from services.contracts.inference.v1.predictions_pb2 import PredictionRecord
+from services.inference.metrics import InferenceMetrics
+from services.topics import PREDICTIONS
+
+_BATCH_ROWS = 2000
+_GATHER_S = 0.005
+_FLUSH_S = 10.0
+_RETRY_S = 0.5
+
+
+class Producer(Protocol):
+    """What we use of a Kafka producer."""
+
+    def send(self, topic: str, *, value: bytes, key: bytes) -> Any:
+        """A future with `succeeded()`."""
+
+    def flush(self, timeout: float) -> None:
+        """Returns when everything sent was acknowledged or failed; raises KafkaError after `timeout` seconds."""
+
+    def close(self, timeout: float) -> None:
+        """Gives up what was not acknowledged after `timeout` seconds."""
+
+
+class Recorder:
+    """A bounded queue and one thread that empties it.
+
+    A record is let go when the broker has acknowledged it. What failed is sent again by a new producer: the topic
+    may then hold a record twice, its `prediction_id` tells.
+    """
+
+    def __init__(self, connect: Callable[[], Producer], metrics: InferenceMetrics, max_rows: int) -> None:
+        """`connect` makes a producer to a broker that has the topic; raises KafkaError or SlipwayError if it cannot."""
+        self._connect = connect
+        self._metrics = metrics
+        self._max_rows = max_rows
+        self._queue: deque[PredictionRecord] = deque()
+        self._unacknowledged: list[PredictionRecord] = []
+        self._filled = threading.Event()
+        self._stopping = threading.Event()
+        self._give_up_at = float("inf")
+        self._producer: Producer | None = None
+        self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
+        metrics.recorder_queue.set_function(lambda: self.waiting)
+
+    @property
+    def waiting(self) -> int:
+        """Records that the broker has not acknowledged."""
+        return len(self._queue) + len(self._unacknowledged)
+
+    def start(self) -> None:
+        """Begins to send. Kafka may come later."""
+        self._thread.start()
+
+    def check_room(self, rows: int) -> None:
+        """Raises Overloaded if `rows` more records do not fit: an answer is not given unless it is recorded."""
+        if self.waiting + rows > self._max_rows:
+            raise Overloaded(f"{self.waiting} predictions wait for Kafka, at most {self._max_rows} may; try later")
+
+    def add(self, records: Sequence[PredictionRecord]) -> None:
+        """Takes all of the records, or raises Overloaded. Not for several threads."""
+        self.check_room(len(records))
+        self._queue.extend(records)
+        self._filled.set()
+
+    def close(self, timeout_s: float) -> int:
+        """Sends what is left; returns how many records Kafka did not take in time."""
+        self._give_up_at = time.monotonic() + timeout_s
+        self._stopping.set()
+        self._filled.set()
+        self._thread.join(timeout_s)
+        if self.waiting:
+            get_logger().error("predictions_not_recorded", records=self.waiting)
+        return self.waiting
+
+    def _run(self) -> None:
+        while self._take_batch() and time.monotonic() < self._give_up_at:
+            if not self._deliver():
+                time.sleep(_RETRY_S)
+        self._drop_producer()
+
+    def _take_batch(self) -> bool:
+        """False when the recorder is stopping and everything was sent."""
+        if self._unacknowledged:
+            return True
+        while not self._queue:
+            if self._stopping.is_set():
+                return False
+            self._filled.wait()
+            self._filled.clear()
+        # A few milliseconds bring others along: a produce request costs far more than a record in it.
+        self._stopping.wait(_GATHER_S)
+        self._unacknowledged = [self._queue.popleft() for _ in range(min(len(self._queue), _BATCH_ROWS))]
+        return True
+
+    def _deliver(self) -> bool:
+        batch = self._unacknowledged
+        try:
+            if self._producer is None:
+                self._producer = self._connect()
+            sent = [self._send(self._producer, record) for record in batch]
+            self._producer.flush(timeout=_FLUSH_S)
+        except (KafkaError, SlipwayError) as error:
+            self._failed(str(error) or type(error).__name__)
+            return False
+        self._unacknowledged = [record for record, future in zip(batch, sent, strict=True) if not future.succeeded()]
+        self._metrics.recorded.inc(len(batch) - len(self._unacknowledged))
+        if self._unacknowledged:
+            self._failed(str(next(future.exception for future in sent if not future.succeeded())))
+        return not self._unacknowledged
+
+    def _send(self, producer: Producer, record: PredictionRecord) -> Any:
+        return producer.send(PREDICTIONS.name, value=record.SerializeToString(), key=record.entity_id.encode())
+
+    def _failed(self, error: str) -> None:
+        get_logger().warning("predictions_wait_for_kafka", records=self.waiting, error=error)
+        self._drop_producer()
+
+    def _drop_producer(self) -> None:
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            producer.close(timeout=0)

@@ -1,0 +1,101 @@
+"""MLflow's REST API, as far as serving needs it: alias → version → artifacts, over HTTP alone."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import httpx
+from pydantic import BaseModel, ConfigDict
+
+from services.chassis.errors import Invalid, Unavailable
+
+_API = "api/2.0/mlflow"
+_ARTIFACTS = "api/2.0/mlflow-artifacts/artifacts"
+DIGEST_TAG = "slipway.onnx_sha256"
+
+
+class ModelVersion(BaseModel):
+    """A version of a registered model. `onnx_sha256` is "" if the version has no such tag."""
+
+    model_config = ConfigDict(frozen=True)
+
+    model: str
+    version: str
+    run_id: str
+    onnx_sha256: str
+
+
+class ModelRegistry:
+    """Reads registered models of one MLflow server. Every method raises Unavailable if it does not answer."""
+
+    def __init__(self, http: httpx.AsyncClient) -> None:
+        self._http = http
+
+    async def version_of(self, model: str, alias: str) -> str | None:
+        """The version that the alias names; None if there is no such model or alias."""
+        found = await self._get(f"{_API}/registered-models/get", name=model)
+        aliases = (found or {}).get("registered_model", {}).get("aliases", [])
+        return next((str(entry["version"]) for entry in aliases if entry["alias"] == alias), None)
+
+    async def describe(self, model: str, version: str) -> ModelVersion:
+        """The version's source run and digest. Raises Invalid if it was deleted meanwhile."""
+        found = await self._get(f"{_API}/model-versions/get", name=model, version=version)
+        if found is None:
+            raise Invalid(f"version {version} of {model!r} does not exist any more")
+        described = found["model_version"]
+        tags = {tag["key"]: tag["value"] for tag in described.get("tags", [])}
+        return ModelVersion(
+            model=model,
+            version=version,
+            run_id=described.get("run_id", ""),
+            onnx_sha256=tags.get(DIGEST_TAG, ""),
+        )
+
+    async def artifacts_of(self, version: ModelVersion) -> str:
+        """Path of the version's artifacts behind the artifact proxy. Raises Invalid if they are not proxied."""
+        found = await self._get(f"{_API}/runs/get", run_id=version.run_id) if version.run_id else None
+        if found is None:
+            raise Invalid(f"version {version.version} of {version.model!r} has no source run; register it from its run")
+        uri = urlsplit(found["run"]["info"]["artifact_uri"])
+        if uri.scheme != "mlflow-artifacts":
+            raise Invalid(
+                f"run {version.run_id} keeps its artifacts at {uri.scheme!r}; start MLflow with artifact proxy"
+            )
+        return f"{uri.path.strip('/')}/model"
+
+    async def download(self, folder: str, name: str, max_bytes: int) -> bytes:
+        """The bytes of one artifact. Raises Invalid if it does not exist or is larger than `max_bytes`."""
+        content = bytearray()
+        try:
+            async with self._http.stream("GET", f"{_ARTIFACTS}/{quote(folder)}/{quote(name)}") as answer:
+                if answer.status_code == httpx.codes.NOT_FOUND:
+                    raise Invalid(f"artifact {folder}/{name} does not exist")
+                _raise_for_status(answer)
+                async for chunk in answer.aiter_bytes():
+                    content += chunk
+                    if len(content) > max_bytes:
+                        raise Invalid(f"artifact {folder}/{name} has more than {max_bytes} bytes")
+        except httpx.HTTPError as error:
+            raise self._no_answer(error) from error
+        return bytes(content)
+
+    async def _get(self, path: str, **query: str) -> dict[str, Any] | None:
+        """The JSON answer; None if MLflow says that there is no such thing."""
+        try:
+            answer = await self._http.get(path, params=query)
+            if answer.status_code == httpx.codes.NOT_FOUND and "RESOURCE_DOES_NOT_EXIST" in answer.text:
+                return None
+            _raise_for_status(answer)
+            found: dict[str, Any] = answer.json()
+        except (httpx.HTTPError, ValueError) as error:
+            raise self._no_answer(error) from error
+        return found
+
+    def _no_answer(self, error: Exception) -> Unavailable:
+        return Unavailable(f"MLflow at {self._http.base_url} does not answer: {error or type(error).__name__}")
+
+
+def _raise_for_status(answer: httpx.Response) -> None:
+    if not answer.is_success:
+        raise Unavailable(f"MLflow answered {answer.status_code} to {answer.request.url.path}")

@@ -1,0 +1,166 @@
+"""One model's calls, gathered: what arrives together shares one question to the features service and one ONNX run."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.chassis.errors import Conflict, DeadlineExceeded, Invalid, OutOfRange, Overloaded, SlipwayError
+from services.chassis.logging import get_logger
+from services.contracts.features.v1 import features_pb2
+from services.inference.feature_client import EntityRows, Vectors
+from services.inference.loaded_model import LoadedModel
+from services.inference.metrics import InferenceMetrics
+
+_PRESENT = bytes([features_pb2.FEATURE_STATUS_PRESENT])
+_MISSING = bytes([features_pb2.FEATURE_STATUS_MISSING])
+
+Fetch = Callable[[Sequence[EntityRows]], Awaitable[Vectors]]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much is gathered and how much may wait, in rows; `in_flight` in questions."""
+
+    batch_rows: int = 256
+    waiting_rows: int = 4096
+    in_flight: int = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """One call's rows: float32 [N], what they were computed from [N, F], and a FeatureStatus byte for each value."""
+
+    probabilities: NDArray[np.float32]
+    vectors: NDArray[np.float32]
+    statuses: bytes
+    watermark: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Waiting:
+    rows: EntityRows
+    deadline: float | None
+    answer: asyncio.Future[Scored]
+
+    def expired(self) -> bool:
+        return self.answer.done() or (self.deadline is not None and time.monotonic() >= self.deadline)
+
+
+class Scorer:
+    """Belongs to one event loop.
+
+    1. A call waits with those that arrived in the same turn of the loop, or while a question is in flight.
+    2. A question takes as many waiting calls as fit into `batch_rows`; a call is never split. A second one
+       starts early only when a full batch waits.
+    3. An input error of a joint question is narrowed down by halves: only the caller with the bad row sees it.
+    """
+
+    def __init__(self, model: LoadedModel, fetch: Fetch, limits: Limits, metrics: InferenceMetrics) -> None:
+        self.model = model
+        self._fetch = fetch
+        self._limits = limits
+        self._metrics = metrics
+        self._waiting: deque[_Waiting] = deque()
+        self._waiting_rows = 0
+        self._in_flight: set[asyncio.Task[None]] = set()
+        self._start_is_scheduled = False
+
+    async def score_entities(self, rows: EntityRows, deadline: float | None = None) -> Scored:
+        """Fetches the vectors and runs the model. `deadline` is on the monotonic clock.
+
+        Raises DeadlineExceeded before any work, Overloaded when too many rows wait, and what the features
+        service says of these rows.
+        """
+        if deadline is not None and time.monotonic() >= deadline:
+            raise DeadlineExceeded("the call's deadline has passed")
+        if self._waiting_rows + rows.count > self._limits.waiting_rows:
+            raise Overloaded(f"{self._waiting_rows} rows wait already, at most {self._limits.waiting_rows} may")
+        loop = asyncio.get_running_loop()
+        waiting = _Waiting(rows, deadline, loop.create_future())
+        self._waiting.append(waiting)
+        self._waiting_rows += rows.count
+        if not self._start_is_scheduled:
+            self._start_is_scheduled = True
+            loop.call_soon(self._start)
+        return await waiting.answer
+
+    def score_vectors(self, vectors: NDArray[np.float32]) -> Scored:
+        """Runs the model on vectors that the caller brought; NaN counts as missing."""
+        statuses = np.where(np.isnan(vectors), _MISSING, _PRESENT).tobytes()
+        return Scored(self.model.probabilities(vectors), vectors, statuses, "")
+
+    def _start(self) -> None:
+        self._start_is_scheduled = False
+        while self._waiting and self._may_start():
+            batch = self._next_batch()
+            if batch:
+                task = asyncio.create_task(self._answer(batch))
+                self._in_flight.add(task)
+                task.add_done_callback(self._finished)
+
+    def _may_start(self) -> bool:
+        full = self._waiting_rows >= self._limits.batch_rows
+        return not self._in_flight or (full and len(self._in_flight) < self._limits.in_flight)
+
+    def _next_batch(self) -> list[_Waiting]:
+        batch: list[_Waiting] = []
+        rows = 0
+        while self._waiting and (not batch or rows + self._waiting[0].rows.count <= self._limits.batch_rows):
+            waiting = self._waiting.popleft()
+            self._waiting_rows -= waiting.rows.count
+            if not waiting.expired():
+                batch.append(waiting)
+                rows += waiting.rows.count
+            elif not waiting.answer.done():
+                waiting.answer.set_exception(DeadlineExceeded("the call's deadline passed while it waited"))
+        return batch
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._in_flight.discard(task)
+        self._start()
+
+    async def _answer(self, batch: list[_Waiting]) -> None:
+        try:
+            await self._score(batch)
+        except Exception as error:  # every caller gets an answer, whatever went wrong
+            if not isinstance(error, SlipwayError):
+                get_logger().exception("batch_failed", calls=len(batch))
+            for waiting in batch:
+                if not waiting.answer.done():
+                    waiting.answer.set_exception(error)
+
+    async def _score(self, batch: list[_Waiting]) -> None:
+        self._metrics.batch_rows.observe(sum(waiting.rows.count for waiting in batch))
+        try:
+            found = await self._fetch([waiting.rows for waiting in batch])
+            probabilities = self.model.probabilities(found.values)
+        except (Invalid, OutOfRange, Conflict):
+            if len(batch) == 1:
+                raise
+            middle = len(batch) // 2
+            await asyncio.gather(self._answer(batch[:middle]), self._answer(batch[middle:]))
+            return
+        self._share(batch, found, probabilities)
+
+    def _share(self, batch: list[_Waiting], found: Vectors, probabilities: NDArray[np.float32]) -> None:
+        features = found.values.shape[1]
+        first = 0
+        for waiting in batch:
+            last = first + waiting.rows.count
+            if not waiting.answer.done():
+                waiting.answer.set_result(
+                    Scored(
+                        probabilities[first:last],
+                        found.values[first:last],
+                        found.statuses[first * features : last * features],
+                        found.watermark,
+                    )
+                )
+            first = last
