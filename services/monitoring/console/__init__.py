@@ -1,0 +1,1 @@
+"""The console: one page for people, on what the other modules know."""

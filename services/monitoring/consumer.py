@@ -1,0 +1,118 @@
+"""The Kafka edge: reads from where SQL says that it was read to, and hands each poll to one transaction."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+from kafka import KafkaConsumer, TopicPartition
+from kafka.errors import KafkaError
+
+from services.chassis.errors import Unavailable
+from services.chassis.kafka import Record, consume, ensure_topics, make_consumer, make_producer
+from services.chassis.lifecycle import Lifecycle
+from services.chassis.logging import get_logger
+from services.chassis.settings import KafkaSettings
+from services.monitoring import metrics
+from services.monitoring.database import Database
+from services.monitoring.joiner import Partition, begin
+from services.monitoring.recorder import Recorder
+from services.topics import TRAINING_REQUESTS
+
+_GROUP = "monitoring"
+_PAUSE_S = 1.0
+_SEND_TIMEOUT_S = 10.0
+
+
+class Consumer:
+    """Runs in a thread of its own until the process stops."""
+
+    def __init__(self, settings: KafkaSettings, lifecycle: Lifecycle, database: Database, recorder: Recorder) -> None:
+        self._settings = settings
+        self._lifecycle = lifecycle
+        self._database = database
+        self._recorder = recorder
+        self._consumer: Any = None
+        self._producer: Any = None
+        lifecycle.not_ready("kafka", "not connected yet")
+
+    def run(self) -> None:
+        """Waits for the broker, then consumes. Ends when the process is told to stop."""
+        stopping = self._lifecycle.stopping
+        if not self._connect(stopping):
+            return
+        try:
+            self._lifecycle.ready("kafka")
+            consume(self._consumer, self._act, stopping, idle=self._idle)
+        finally:
+            self._producer.close(timeout=2)
+
+    def _connect(self, stopping: threading.Event) -> bool:
+        topics = self._recorder.topics
+        while not stopping.is_set():
+            try:
+                ensure_topics(self._settings, [*topics, TRAINING_REQUESTS.name])
+                self._producer = make_producer(self._settings)
+                self._consumer = open_consumer(self._settings, self._database, topics)
+                return True
+            except (KafkaError, Unavailable) as error:
+                self._lifecycle.not_ready("kafka", str(error))
+                get_logger().warning("kafka_awaited", error=str(error))
+                stopping.wait(_PAUSE_S)
+        return False
+
+    def _act(self, records: list[Record]) -> None:
+        self._recorder.record(records)
+        metrics.LAG.set(self._lag())
+        self._recorder.deliver(self._send)
+
+    def _idle(self) -> None:
+        lag = self._lag()
+        metrics.LAG.set(lag)
+        self._recorder.deliver(self._send)
+        if lag == 0:
+            self._recorder.tidy()
+
+    def _lag(self) -> int:
+        """Records that wait to be read, as far as the broker told with its last answers."""
+        ends = ((p, self._consumer.highwater(p)) for p in self._consumer.assignment())
+        return sum(max(0, end - self._consumer.position(p)) for p, end in ends if end is not None)
+
+    def _send(self, key: bytes, value: bytes) -> None:
+        try:
+            self._producer.send(TRAINING_REQUESTS.name, key=key, value=value).get(timeout=_SEND_TIMEOUT_S)
+        except KafkaError as error:
+            raise Unavailable(f"Kafka did not take the request: {error}") from error
+
+
+def open_consumer(settings: KafkaSettings, database: Database, topics: Sequence[str]) -> Any:
+    """A consumer of every partition of the topics, each at the offset that SQL holds.
+
+    The partitions are assigned by hand: SQL, not the group, decides what was read. The group's commits only show it.
+    """
+    consumer = make_consumer(settings, _GROUP, [])
+    try:
+        partitions = [(topic, n) for topic in topics for n in sorted(_partitions(consumer, topic))]
+        offsets = begin(database, partitions)
+        consumer.assign([TopicPartition(*partition) for partition in partitions])
+        for partition, offset in offsets.items():
+            _seek(consumer, partition, offset)
+    except BaseException:
+        consumer.close()
+        raise
+    return consumer
+
+
+def _partitions(consumer: KafkaConsumer, topic: str) -> set[int]:
+    found: set[int] | None = consumer.partitions_for_topic(topic)
+    if not found:
+        raise Unavailable(f"topic {topic} has no partitions yet")
+    return found
+
+
+def _seek(consumer: KafkaConsumer, partition: Partition, offset: int | None) -> None:
+    if offset is None:
+        consumer.seek_to_beginning(TopicPartition(*partition))
+    else:
+        consumer.seek(TopicPartition(*partition), offset)
