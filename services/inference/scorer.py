@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from time import monotonic
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,7 +50,7 @@ class _Waiting:
     answer: asyncio.Future[Scored]
 
     def expired(self) -> bool:
-        return self.answer.done() or (self.deadline is not None and time.monotonic() >= self.deadline)
+        return self.answer.done() or (self.deadline is not None and monotonic() >= self.deadline)
 
 
 class Scorer:
@@ -78,7 +78,7 @@ class Scorer:
         Raises DeadlineExceeded before any work, Overloaded when too many rows wait, and what the features
         service says of these rows.
         """
-        if deadline is not None and time.monotonic() >= deadline:
+        if deadline is not None and monotonic() >= deadline:
             raise DeadlineExceeded("the call's deadline has passed")
         if self._waiting_rows + rows.count > self._limits.waiting_rows:
             raise Overloaded(f"{self._waiting_rows} rows wait already, at most {self._limits.waiting_rows} may")

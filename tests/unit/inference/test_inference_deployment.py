@@ -1,0 +1,268 @@
+"""Following an alias: what takes over, what never does, and what /ready says meanwhile."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from services.chassis.errors import Invalid, Unavailable
+from services.chassis.lifecycle import Lifecycle
+from services.contracts.features.v1 import features_pb2
+from services.inference.deployment import Deployment
+from services.inference.model_cache import ModelCache
+from services.inference.registry import ModelVersion
+from tests.support.tiny_models import contract_json, logistic_onnx, sha256
+from tests.unit.inference.fakes import MODEL, make_metrics
+from tests.unit.inference.test_inference_models import schema
+
+
+class FakeRegistry:
+    """MLflow: versions by name, each with its artifacts and the digest that its tag claims."""
+
+    def __init__(self) -> None:
+        self.alias: str | None = None
+        self.down = False
+        self.artifacts: dict[str, dict[str, bytes]] = {}
+        self.digests: dict[str, str] = {}
+        self.downloads: list[str] = []
+
+    def register(
+        self, version: str, *, onnx: bytes | None = None, digest: str | None = None, contract: bytes = b""
+    ) -> None:
+        onnx = logistic_onnx(bias=float(version)) if onnx is None else onnx
+        self.artifacts[version] = {"model.onnx": onnx, "contract.json": contract or contract_json()}
+        self.digests[version] = sha256(onnx) if digest is None else digest
+        self.alias = version
+
+    def _check(self) -> None:
+        if self.down:
+            raise Unavailable("MLflow does not answer")
+
+    async def version_of(self, model: str, alias: str) -> str | None:
+        self._check()
+        return self.alias
+
+    async def describe(self, model: str, version: str) -> ModelVersion:
+        self._check()
+        return ModelVersion(model=model, version=version, run_id=version, onnx_sha256=self.digests[version])
+
+    async def artifacts_of(self, version: ModelVersion) -> str:
+        return version.run_id
+
+    async def download(self, folder: str, name: str, max_bytes: int) -> bytes:
+        self._check()
+        self.downloads.append(name)
+        content = self.artifacts[folder][name]
+        if len(content) > max_bytes:
+            raise Invalid("too large")
+        return content
+
+
+class FakeSchemas:
+    def __init__(self) -> None:
+        self.answer: features_pb2.GetFeatureServiceSchemaResponse | Exception = schema()
+
+    async def schema(self, feature_service: str) -> features_pb2.GetFeatureServiceSchemaResponse:
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+class Bench:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.registry = FakeRegistry()
+        self.schemas = FakeSchemas()
+        self.start()
+
+    def start(self, refused_retry_s: float = 1000.0) -> None:
+        """As the process does."""
+        self.lifecycle = Lifecycle()
+        self.metrics = make_metrics()
+        self.deployment = Deployment(
+            MODEL,
+            "champion",
+            registry=self.registry,  # type: ignore[arg-type]
+            cache=ModelCache(self.folder),
+            features=self.schemas,  # type: ignore[arg-type]
+            metrics=self.metrics,
+            lifecycle=self.lifecycle,
+            max_model_bytes=100_000,
+            refused_retry_s=refused_retry_s,
+        )
+
+    @property
+    def version(self) -> str | None:
+        return self.deployment.current.version if self.deployment.current else None
+
+    @property
+    def refusals(self) -> float:
+        return self.metrics.refusals._value.get()
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path / "cache")
+
+
+async def test_before_the_first_look_it_is_not_ready(bench: Bench) -> None:
+    assert bench.lifecycle.waiting_for == {"model": "looking up alias 'champion' of 'parcel-delay'"}
+
+
+async def test_without_such_an_alias_the_process_is_ready_and_serves_nothing(bench: Bench) -> None:
+    await bench.deployment.poll()
+
+    assert bench.version is None and bench.lifecycle.waiting_for == {}
+    assert bench.deployment.detail == "model 'parcel-delay' has no alias 'champion'"
+
+
+async def test_it_follows_the_alias_forth_and_back(bench: Bench) -> None:
+    bench.registry.register("1")
+    await bench.deployment.poll()
+    first = bench.deployment.current
+    bench.registry.register("2")
+    await bench.deployment.poll()
+    assert (bench.version, bench.deployment.detail) == ("2", "")
+
+    bench.registry.alias = "1"
+    bench.registry.downloads.clear()
+    await bench.deployment.poll()
+
+    assert bench.version == "1" and bench.deployment.current is not first
+    assert bench.registry.downloads == ["contract.json"], "the bytes are known by their digest"
+
+
+async def test_nothing_is_downloaded_while_the_alias_stays(bench: Bench) -> None:
+    bench.registry.register("1")
+    await bench.deployment.poll()
+    current, downloads = bench.deployment.current, list(bench.registry.downloads)
+
+    await bench.deployment.poll()
+
+    assert bench.deployment.current is current and bench.registry.downloads == downloads
+
+
+async def test_an_alias_that_is_taken_away_leaves_what_is_loaded(bench: Bench) -> None:
+    bench.registry.register("1")
+    await bench.deployment.poll()
+    bench.registry.alias = None
+
+    await bench.deployment.poll()
+
+    assert bench.version == "1" and bench.lifecycle.waiting_for == {}
+
+
+@pytest.mark.parametrize(
+    ("bad", "complaint"),
+    [
+        ({"digest": "0" * 64}, "the version's tag says 0000"),
+        ({"digest": ""}, "the version's tag says nothing"),
+        ({"onnx": b"junk"}, "model.onnx does not load"),
+        ({"onnx": b"\0" * 100_001}, "too large"),
+        ({"contract": b"{}"}, "contract.json"),
+        ({"contract": contract_json(features=["a", "b", "c"])}, "they differ at position 0"),
+    ],
+)
+async def test_a_version_that_fails_a_check_never_replaces_one_that_works(
+    bench: Bench, bad: dict[str, bytes], complaint: str
+) -> None:
+    bench.registry.register("1")
+    await bench.deployment.poll()
+    bench.registry.register("2", **bad)  # type: ignore[arg-type]
+
+    await bench.deployment.poll()
+
+    assert bench.version == "1" and bench.lifecycle.waiting_for == {}
+    assert bench.deployment.detail.startswith("version 2 was refused: ") and complaint in bench.deployment.detail
+    assert bench.refusals == 1
+
+
+async def test_a_refused_version_is_left_alone_for_a_while(bench: Bench) -> None:
+    bench.registry.register("1", digest="wrong")
+    await bench.deployment.poll()
+    bench.registry.downloads.clear()
+
+    await bench.deployment.poll()
+
+    assert bench.registry.downloads == [] and "refused" in bench.deployment.detail
+    assert "refused" in bench.lifecycle.waiting_for["model"]
+
+
+async def test_a_refused_version_is_tried_again_later(bench: Bench) -> None:
+    bench.start(refused_retry_s=0.0)
+    bench.schemas.answer = schema(features=["other"])
+    bench.registry.register("1")
+    await bench.deployment.poll()
+    assert bench.version is None
+    bench.schemas.answer = schema()
+
+    await bench.deployment.poll()
+
+    assert bench.version == "1"
+
+
+async def test_a_version_waits_for_the_features_service(bench: Bench) -> None:
+    bench.registry.register("1")
+    bench.schemas.answer = Unavailable("features service is down")
+    await bench.deployment.poll()
+    assert bench.lifecycle.waiting_for == {"model": "features service is down"}
+    assert bench.refusals == 0
+    bench.schemas.answer = schema()
+
+    await bench.deployment.poll()
+
+    assert bench.version == "1" and bench.lifecycle.waiting_for == {}
+
+
+async def test_while_mlflow_is_down_what_is_loaded_serves_on(bench: Bench) -> None:
+    bench.registry.register("1")
+    await bench.deployment.poll()
+    bench.registry.down = True
+
+    await bench.deployment.poll()
+
+    assert bench.version == "1" and bench.lifecycle.waiting_for == {}
+    assert bench.deployment.detail == "MLflow does not answer"
+
+
+async def test_a_restart_without_mlflow_serves_what_was_served(bench: Bench) -> None:
+    bench.registry.register("1")
+    await bench.deployment.poll()
+    bench.registry.register("2")
+    await bench.deployment.poll()
+    bench.registry.down = True
+    bench.start()
+
+    await bench.deployment.poll()
+
+    assert bench.version == "2" and bench.lifecycle.waiting_for == {}
+
+
+async def test_a_first_start_without_mlflow_waits_and_says_so(bench: Bench) -> None:
+    bench.registry.down = True
+
+    await bench.deployment.poll()
+
+    assert bench.version is None
+    assert bench.lifecycle.waiting_for == {"model": "MLflow does not answer, and nothing was served before"}
+
+
+async def test_a_disk_that_refuses_costs_the_cache_not_the_serving(bench: Bench) -> None:
+    bench.folder.write_text("not a folder")
+    bench.registry.register("1")
+
+    await bench.deployment.poll()
+
+    assert bench.version == "1"
+
+
+async def test_an_error_of_ours_leaves_what_is_loaded(bench: Bench) -> None:
+    bench.registry.register("1")
+    await bench.deployment.poll()
+    bench.registry.register("2")
+    bench.schemas.answer = ZeroDivisionError("oops")
+
+    await bench.deployment.poll()
+
+    assert bench.version == "1" and bench.deployment.detail == "ZeroDivisionError: oops"

@@ -1,0 +1,128 @@
+"""Records on their way to Kafka: none is dropped in silence."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+from kafka.errors import KafkaConnectionError, KafkaTimeoutError
+
+from services.chassis.errors import Overloaded, Unavailable
+from services.contracts.inference.v1.predictions_pb2 import PredictionRecord
+from services.inference import recorder as recorder_module
+from services.inference.recorder import Recorder
+from services.topics import PREDICTIONS
+from tests.unit.inference.fakes import make_metrics
+
+
+class Sent:
+    def __init__(self, ok: bool) -> None:
+        self.exception = None if ok else KafkaTimeoutError("not acknowledged")
+
+    def succeeded(self) -> bool:
+        return self.exception is None
+
+
+class FakeBroker:
+    """Makes producers; remembers what it acknowledged."""
+
+    def __init__(self) -> None:
+        self.taken: list[tuple[str, bytes, str]] = []
+        self.connections = 0
+        self.faults: list[str] = []
+        self.up = threading.Event()
+        self.up.set()
+
+    def connect(self) -> FakeProducer:
+        self.connections += 1
+        if not self.up.is_set():
+            raise Unavailable("down")
+        return FakeProducer(self)
+
+    def fault(self) -> str:
+        return self.faults.pop(0) if self.faults else ""
+
+
+class FakeProducer:
+    def __init__(self, broker: FakeBroker) -> None:
+        self._broker = broker
+
+    def send(self, topic: str, *, value: bytes, key: bytes) -> Sent:
+        fault = self._broker.fault()
+        if fault == "connection":
+            raise KafkaConnectionError("gone")
+        if fault == "not acknowledged":
+            return Sent(ok=False)
+        self._broker.taken.append((topic, key, PredictionRecord.FromString(value).prediction_id))
+        return Sent(ok=True)
+
+    def flush(self, timeout: float) -> None:
+        """Everything is there at once."""
+
+    def close(self, timeout: float) -> None:
+        """Nothing to close."""
+
+
+def records(*ids: str) -> list[PredictionRecord]:
+    return [PredictionRecord(prediction_id=id_, entity_id=f"e-{id_}") for id_ in ids]
+
+
+@pytest.fixture
+def broker(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeBroker]:
+    monkeypatch.setattr(recorder_module, "_RETRY_S", 0.01)
+    broker = FakeBroker()
+    yield broker
+    broker.up.set()
+
+
+def test_closing_sends_everything_in_order(broker: FakeBroker) -> None:
+    recorder = Recorder(broker.connect, make_metrics(), max_rows=10)
+    recorder.start()
+    recorder.add(records("a"))
+    recorder.add(records("b", "c"))
+
+    assert recorder.close(timeout_s=5) == 0
+
+    assert broker.taken == [(PREDICTIONS.name, f"e-{id_}".encode(), id_) for id_ in "abc"]
+
+
+@pytest.mark.parametrize("fault", ["connection", "not acknowledged"])
+def test_what_failed_is_sent_again_by_a_new_producer(broker: FakeBroker, fault: str) -> None:
+    broker.faults = ["", fault]
+    recorder = Recorder(broker.connect, make_metrics(), max_rows=10)
+    recorder.start()
+    recorder.add(records("a", "b", "c"))
+
+    assert recorder.close(timeout_s=5) == 0
+
+    assert {id_ for _, _, id_ in broker.taken} == {"a", "b", "c"}
+    assert broker.connections == 2
+
+
+def test_while_kafka_is_down_records_wait_until_the_queue_is_full(broker: FakeBroker) -> None:
+    broker.up.clear()
+    recorder = Recorder(broker.connect, make_metrics(), max_rows=3)
+    recorder.start()
+    recorder.add(records("a", "b"))
+    recorder.check_room(1)
+
+    with pytest.raises(Overloaded, match="2 predictions wait for Kafka, at most 3 may"):
+        recorder.add(records("c", "d"))
+    with pytest.raises(Overloaded):
+        recorder.check_room(2)
+    recorder.add(records("e"))
+    broker.up.set()
+
+    assert recorder.close(timeout_s=5) == 0
+    assert [id_ for _, _, id_ in broker.taken] == ["a", "b", "e"]
+
+
+def test_closing_without_kafka_tells_how_many_are_lost(broker: FakeBroker) -> None:
+    broker.up.clear()
+    recorder = Recorder(broker.connect, make_metrics(), max_rows=10)
+    recorder.start()
+    recorder.add(records("a", "b"))
+
+    assert recorder.close(timeout_s=0.1) == 2
+    assert recorder.waiting == 2
