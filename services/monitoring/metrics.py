@@ -17,6 +17,7 @@ DUPLICATES = Gauge("slipway_monitoring_duplicates", "Records seen again and igno
 LATE_LABELS = Gauge("slipway_monitoring_late_labels", "Labels that came after their prediction's horizon.")
 UNREADABLE = Gauge("slipway_monitoring_unreadable_records", "Records passed over because they could not be read.")
 WATERMARK = Gauge("slipway_monitoring_watermark_seconds", "Label events available before this were read (Unix time).")
+WATERMARK.set(float("nan"))
 LAG = Gauge("slipway_monitoring_lag_records", "Records that wait on Kafka to be read.")
 AUC = Gauge("slipway_monitoring_auc_ratio", "AUC over the last window.", ["model_version", "variant"])
 LOG_LOSS = Gauge("slipway_monitoring_log_loss_nats", "Log loss over the last window.", ["model_version", "variant"])

@@ -11,6 +11,7 @@ from services.chassis.clock import from_proto, from_us
 from services.contracts.router.v1 import router_pb2
 from services.monitoring.console.view import HeatMap, View
 from services.monitoring.console.words import UNKNOWN
+from services.monitoring.history import RELEASING
 from services.monitoring.quality_book import Group, version_order
 
 CHAMPION, CHALLENGER, TRIGGER = "#0072B2", "#E69F00", "#CC79A7"
@@ -27,6 +28,7 @@ class Theme:
     text: str
     faint: str
     surface: str
+    calm: str
     champion: str
 
     def of(self, variant: str) -> str:
@@ -34,8 +36,8 @@ class Theme:
         return self.champion if variant == "champion" else CHALLENGER
 
 
-LIGHT = Theme(text="#1f2933", faint="#d5dbe1", surface="#ffffff", champion=CHAMPION)
-DARK = Theme(text="#e4e9ee", faint="#3a444e", surface="#1a2027", champion=_DARK_CHAMPION)
+LIGHT = Theme(text="#1f2933", faint="#d5dbe1", surface="#ffffff", calm="#dce8ef", champion=CHAMPION)
+DARK = Theme(text="#e4e9ee", faint="#3a444e", surface="#1a2027", calm="#2c3c49", champion=_DARK_CHAMPION)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,7 @@ def quality(view: View, measure: Measure, theme: Theme) -> Options:
     return {
         "animation": False,
         "textStyle": {"color": theme.text},
-        "grid": {"left": 56, "right": 24, "top": 44, "bottom": 64},
+        "grid": {"left": 56, "right": 24, "top": 56, "bottom": 64},
         "tooltip": {"trigger": "item", "confine": True, **_box(theme)},
         "legend": {"type": "scroll", "top": 0, "textStyle": {"color": theme.text}, "data": _legend(ordered)},
         "xAxis": _time_axis(theme),
@@ -73,7 +75,7 @@ def quality(view: View, measure: Measure, theme: Theme) -> Options:
             "type": "value",
             "min": lowest,
             "max": highest,
-            "axisLabel": {"color": theme.text},
+            "axisLabel": {"color": theme.text, "showMinLabel": False, "showMaxLabel": False},
             "splitLine": {"lineStyle": {"color": theme.faint}},
         },
         "dataZoom": [
@@ -138,7 +140,7 @@ def heat(heat_map: HeatMap, threshold: float, theme: Theme) -> Options:
         if value is not None
     ]
     pieces = [
-        {"lt": threshold / 2, "label": f"below {threshold / 2:g}", "color": theme.faint},
+        {"lt": threshold / 2, "label": f"below {threshold / 2:g}", "color": theme.calm},
         {"gte": threshold / 2, "lte": threshold, "label": f"{threshold / 2:g} to {threshold:g}", "color": "#56B4E9"},
         {"gt": threshold, "lt": 2 * threshold, "label": f"over {threshold:g}: drifted", "color": "#E69F00"},
         {"gte": 2 * threshold, "label": f"over {2 * threshold:g}", "color": "#D55E00"},
@@ -146,14 +148,14 @@ def heat(heat_map: HeatMap, threshold: float, theme: Theme) -> Options:
     return {
         "animation": False,
         "textStyle": {"color": theme.text},
-        "grid": {"left": 8, "right": 16, "top": 34, "bottom": 8, "containLabel": True},
+        "grid": {"left": 8, "right": 16, "top": 34, "bottom": 12, "containLabel": True},
         "tooltip": {"confine": True, **_box(theme)},
-        "xAxis": {"type": "category", "data": columns, "axisLabel": {"color": theme.text}},
+        "xAxis": {"type": "category", "data": columns, "position": "bottom", "axisLabel": {"color": theme.text}},
         "yAxis": {
             "type": "category",
             "inverse": True,
             "data": list(heat_map.features),
-            "axisLabel": {"color": theme.text, "fontSize": 11, "width": 190, "overflow": "truncate"},
+            "axisLabel": {"color": theme.text, "fontSize": 11, "interval": 0, "width": 190, "overflow": "truncate"},
         },
         "visualMap": {
             "type": "piecewise",
@@ -240,7 +242,7 @@ def _release_marks(view: View, theme: Theme) -> Options:
         if not moments:
             continue
         succeeded = release.phase == router_pb2.PHASE_SUCCESSFUL
-        word = "serves" if succeeded else _phase(release.phase)
+        word = "serves" if succeeded else _going(release)
         marks.append(
             {
                 "xAxis": _ms(from_proto(moments[-1])),
@@ -251,7 +253,7 @@ def _release_marks(view: View, theme: Theme) -> Options:
                 },
             }
         )
-    line = {"silent": True, "symbol": "none", "label": {"position": "insideEndTop", "rotate": 0}, "data": marks}
+    line = {"silent": True, "symbol": "none", "label": {"position": "end", "rotate": 0, "distance": 4}, "data": marks}
     return {"name": "releases", "type": "line", "data": [], "markLine": line}
 
 
@@ -305,8 +307,10 @@ def _moment(transition: router_pb2.Transition) -> Any:
     return transition.event_time if transition.HasField("event_time") else transition.processed_at
 
 
-def _phase(phase: int) -> str:
-    return router_pb2.Phase.Name(phase).removeprefix("PHASE_").lower()
+def _going(release: router_pb2.Release) -> str:
+    if release.phase in RELEASING:
+        return f"at {release.challenger_weight / 100:g} %"
+    return router_pb2.Phase.Name(release.phase).removeprefix("PHASE_").lower()
 
 
 def _ms(moment: datetime) -> int:

@@ -25,6 +25,8 @@ _STILL_WATCHED_S = 15.0
 _HISTORY_S = 600.0
 _TIMEOUT_S = 2.0
 
+SILENT = "does not answer"
+
 Labels = Mapping[str, str]
 
 
@@ -136,8 +138,8 @@ class Platform:
             metrics = await self._http.get(f"http://{address}/metrics")
             waiting = {} if ready.is_success else ready.json().get("waiting_for", {})
         except (httpx.HTTPError, ValueError):
-            return Process(f"does not answer on {address}")
-        problem = "; ".join(f"{part}: {why}" for part, why in waiting.items())
+            return Process(f"{SILENT} on {address}")
+        problem = "; ".join(f"{part} ({why})" for part, why in waiting.items())
         return Process(problem, _own_samples(metrics.text))
 
     async def _ask_router(self) -> None:

@@ -8,7 +8,7 @@ from enum import IntEnum
 
 from services.contracts.router.v1 import router_pb2
 from services.contracts.training.v1 import training_pb2
-from services.monitoring.console.platform import Platform
+from services.monitoring.console.platform import SILENT, Platform
 from services.monitoring.console.view import View
 from services.monitoring.console.words import moment, plural, share
 
@@ -58,7 +58,7 @@ def _served(view: View, platform: Platform, model: str) -> Iterator[Part]:
 def _release(view: View, platform: Platform) -> Iterator[Part]:
     release = view.release
     if platform.split is None:
-        yield Part("router does not answer: the split stays as it was", Level.BAD, "release")
+        yield Part("split unknown, traffic goes as before", Level.LOOK, "release")
     elif release is None:
         yield Part("no release yet", Level.GOOD, "release")
     elif view.releasing:
@@ -82,8 +82,15 @@ def _processes(view: View, platform: Platform) -> Iterator[Part]:
     elif not broken:
         yield Part("all processes ready", Level.GOOD, "flow")
     else:
-        for name, problem in broken.items():
-            yield Part(f"{name} {problem}", Level.BAD, "flow")
+        yield from _broken(broken)
+
+
+def _broken(problems: dict[str, str]) -> Iterator[Part]:
+    silent = [name for name, problem in problems.items() if problem.startswith(SILENT)]
+    if silent:
+        yield Part(f"{', '.join(silent)} {'does' if len(silent) == 1 else 'do'} not answer", Level.BAD, "flow")
+    for name in problems.keys() - set(silent):
+        yield Part(f"{name} waits for {problems[name]}", Level.BAD, "flow")
 
 
 def _drift(view: View) -> Iterator[Part]:

@@ -106,7 +106,7 @@ def _labels(platform: Platform, counts: Counts, watermark: datetime | None) -> S
 
 def _station(platform: Platform, name: str, says: str, of: Sequence[str], facts: Sequence[tuple[str, str]]) -> Station:
     series = platform.series[name]
-    problems = [f"{process} {problem}" for process in of if (problem := _process(platform, process).problem)]
+    problems = [f"{process}: {problem}" for process in of if (problem := _process(platform, process).problem)]
     return Station(name, says, rate(series.rate()), "; ".join(problems), facts, series.rates)
 
 

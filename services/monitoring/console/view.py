@@ -176,6 +176,7 @@ class Viewer:
         reference = self._drift.reference(champion) if champion else None
         if reference is None or to_us is None:
             return []
+        self._drift.catch_up()
         return self._drift.window(reference, to_us - self.recipe.retrain.window // timedelta(microseconds=1), to_us)
 
     def _heat(self, length_us: int) -> HeatMap:
