@@ -42,7 +42,7 @@ def main():
             "version": response.model_version,
             "id": response.id,
             "outputs": {output.name: result.as_numpy(output.name).tolist() for output in response.outputs},
-            "parameters": MessageToDict(response)["parameters"],
+            "parameters": MessageToDict(response, preserving_proto_field_name=True)["parameters"],
         }
     json.dump(answer, sys.stdout)
 
