@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import threading
-from collections.abc import Coroutine, Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from datetime import timedelta
 
 import grpc
 import httpx
-import uvicorn
-from fastapi import FastAPI
 
 from services.chassis.clock import utc_now
 from services.chassis.grpc_server import grpc_server
+from services.chassis.http_server import http_server
 from services.chassis.lifecycle import Lifecycle
 from services.chassis.logging import get_logger
 from services.contracts.router.v1 import router_pb2_grpc as rpc
@@ -79,24 +76,21 @@ async def serve(settings: RouterSettings) -> None:
         api = make_api(
             commands=commands, queries=queries, polls=polls, model=recipe.name, call_timeout=settings.call_timeout
         )
+        await stack.enter_async_context(http_server(api, settings.host, settings.http_port, grace_s=_GRACE_S))
         consumer, publisher = RunConsumer(commands, recipe.name), ReleasePublisher(store)
         stack.push_async_callback(_join, start_threads(consumer, publisher, settings.kafka, lifecycle))
         get_logger().info("router_serves", model=recipe.name, grpc_port=settings.grpc_port)
-        await _until_stopped(lifecycle, _serve_http(api, settings), conductor.run(settings.tick_s))
+        await _until_stopped(lifecycle, asyncio.create_task(conductor.run(settings.tick_s)))
 
 
-async def _until_stopped(lifecycle: Lifecycle, *loops: Coroutine[None, None, None]) -> None:
-    """Runs the loops until the process is told to stop, or one of them fails, which stops the process."""
+async def _until_stopped(lifecycle: Lifecycle, conducting: asyncio.Task[None]) -> None:
+    """Returns when the process is told to stop; raises what ended the conductor if that comes first."""
     told = asyncio.create_task(lifecycle.wait_stopped())
-    tasks = [asyncio.create_task(loop) for loop in loops]
-    await asyncio.wait([told, *tasks], return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait([told, conducting], return_when=asyncio.FIRST_COMPLETED)
     lifecycle.stop()
-    await told
-    for task in tasks:
-        task.cancel()
-    for outcome in await asyncio.gather(*tasks, return_exceptions=True):
-        if isinstance(outcome, Exception):
-            raise outcome
+    conducting.cancel()
+    with suppress(asyncio.CancelledError):
+        await conducting
 
 
 async def _serve_grpc(stack: AsyncExitStack, settings: RouterSettings, servicer: RouterServicer) -> None:
@@ -105,34 +99,6 @@ async def _serve_grpc(stack: AsyncExitStack, settings: RouterSettings, servicer:
 
     address = f"{settings.host}:{settings.grpc_port}"
     await stack.enter_async_context(grpc_server(address, register, [_SERVICE], grace_s=_GRACE_S))
-
-
-class _Uvicorn(uvicorn.Server):
-    """Leaves the signals to the lifecycle."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-async def _serve_http(api: FastAPI, settings: RouterSettings) -> None:
-    """Until cancelled."""
-    config = uvicorn.Config(
-        api,
-        host=settings.host,
-        port=settings.http_port,
-        log_config=None,
-        access_log=False,
-        lifespan="off",
-        timeout_graceful_shutdown=_GRACE_S,
-    )
-    server = _Uvicorn(config)
-    serving = asyncio.create_task(server.serve())
-    try:
-        await asyncio.shield(serving)
-    finally:
-        server.should_exit = True
-        await serving
 
 
 async def _channel(stack: AsyncExitStack, address: str) -> grpc.aio.Channel:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 from google.protobuf.message import DecodeError
-from kafka import KafkaProducer
+from kafka import KafkaProducer, TopicPartition
 from kafka.errors import KafkaError
 
 from services.chassis.clock import from_proto
@@ -42,7 +42,11 @@ class RunConsumer:
         """Until the process is told to stop."""
         if not _await_kafka(settings, lifecycle, CONSUMER_PART):
             return
-        consumer = make_consumer(settings, GROUP, [TRAINING_RUNS.name])
+        consumer = make_consumer(settings, GROUP, [])
+        # Assigned, not subscribed: there is one router, and after a crash it must not wait until Kafka gives up its
+        # former self. The group only keeps the offsets.
+        partitions = consumer.partitions_for_topic(TRAINING_RUNS.name)
+        consumer.assign([TopicPartition(TRAINING_RUNS.name, partition) for partition in partitions])
         lifecycle.ready(CONSUMER_PART)
         consume(consumer, self.act, lifecycle.stopping)
 

@@ -36,9 +36,15 @@ class Quality:
             return await self.watermark(release), ()
         ends: list[datetime | None] = [*(step.since for step in release.steps[1:]), None]
         steps = zip(release.steps, ends, strict=True)
-        answers = await asyncio.gather(*(self._ask(_request(release, step, end)) for step, end in steps))
+        answers = await asyncio.gather(*(self._ask_step(release, step, end) for step, end in steps))
         begun = zip(release.steps, answers, strict=True)
         return _watermark(answers[-1]), tuple(_step(release, step, answer.windows) for step, answer in begun)
+
+    async def _ask_step(self, release: Release, step: StepBegun, end: datetime | None) -> pb.GetQualityResponse:
+        """A step that ended at the watermark it began at is empty, and an empty range may not be asked for."""
+        if end is not None and end <= step.since:
+            return pb.GetQualityResponse()
+        return await self._ask(_request(release, step, end))
 
     async def _ask(self, request: pb.GetQualityRequest) -> pb.GetQualityResponse:
         try:
