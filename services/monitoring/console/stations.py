@@ -11,9 +11,9 @@ from services.monitoring.console.platform import Platform, Process
 from services.monitoring.console.words import UNKNOWN, count, duration, moment, rate
 from services.monitoring.joiner import Counts
 
-ACCEPTED = "slipway_ingestion_accepted_events_total"
+ACCEPTED = "slipway_ingestion_events_total"
 DEAD_LETTERS = "slipway_ingestion_dead_letters_total"
-INGESTION_LAG = "slipway_ingestion_lag_records"
+INGESTION_LAG, LAKE_LAG = "slipway_ingestion_lag_records", "slipway_lake_lag_records"
 FEATURE_EVENTS = "slipway_features_events_total"
 FEATURE_WATERMARK = "slipway_features_watermark_seconds"
 ROWS = "slipway_inference_rows_total"
@@ -74,7 +74,12 @@ def data_health(platform: Platform) -> tuple[float | None, float | None, float |
 def _events(platform: Platform) -> Station:
     process = _process(platform, "ingestion")
     letters = dead_letters(platform)
-    facts = [("accepted", count(process.sum(ACCEPTED))), ("dead letters", _letters(process, letters))]
+    facts = [
+        ("accepted", count(process.sum(ACCEPTED))),
+        ("waiting", count(process.sum(INGESTION_LAG))),
+        ("waiting for the lake", count(_process(platform, "lake").sum(LAKE_LAG))),
+        ("dead letters", _letters(process, letters)),
+    ]
     return _station(platform, "events", "what upstream sent, checked", ("ingestion", "lake"), facts)
 
 

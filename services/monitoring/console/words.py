@@ -27,7 +27,10 @@ def rate(value: float | None) -> str:
 
 def share(value: float | None) -> str:
     """A share as per cent."""
-    return UNKNOWN if value is None else f"{value:.0%}" if value in (0, 1) or value >= 0.1 else f"{value:.1%}"
+    if value is None:
+        return UNKNOWN
+    digits = 0 if value == 0 or value >= 0.1 else 1
+    return f"{100 * value:.{digits}f} %"
 
 
 def moment(value: datetime | None) -> str:

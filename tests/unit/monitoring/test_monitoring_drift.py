@@ -42,7 +42,7 @@ def test_an_edge_belongs_to_the_bin_above_it_and_nan_to_its_own() -> None:
     reference = drift.parse_reference("1", NAMES, DOCUMENT)
     rows = np.array([[0.9, 0.0], [1.0, 0.5], [2.0, 9.0], [np.nan, np.nan]], np.float32)
 
-    assert drift.histogram(reference, rows).tolist() == [1, 1, 1, 1] + [1, 2, 1]
+    assert drift.histogram(reference, rows).tolist() == [1, 1, 1, 1, 1, 2, 1]
 
 
 @pytest.mark.parametrize(

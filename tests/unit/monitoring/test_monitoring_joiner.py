@@ -1,5 +1,6 @@
 """Predictions and outcomes meet once, whatever the order."""
 
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -150,8 +151,9 @@ def test_an_old_outcome_is_forgotten_unless_a_prediction_has_it(joins: Joins) ->
 
 
 def test_the_offsets_move_with_the_rows_or_not_at_all(joins: Joins) -> None:
-    with pytest.raises(ZeroDivisionError), joins.database.write() as connection:
-        joins.joiner.apply(connection, Batch(predictions=[predicted(1)], next_offsets={(LABELS, 0): 77}))
+    batch = Batch(predictions=[predicted(1)], next_offsets={(LABELS, 0): 77})
+    with suppress(ZeroDivisionError), joins.database.write() as connection:
+        joins.joiner.apply(connection, batch)
         raise ZeroDivisionError
 
     assert joins.apply().recorded == 0
