@@ -1,0 +1,58 @@
+"""What the router, Envoy's bootstrap and the inference deployments must agree on."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from deploy.local import envoy as bootstrap
+from services.contracts.router.v1 import router_pb2
+from services.router import assignment, routes
+from services.router.releases import Phase, Strategy
+from services.router.settings import RouterSettings
+from services.router.translate import strategy_from_proto
+
+README = Path(routes.__file__).with_name("README.md")
+
+
+def test_envoy_accepts_the_bootstrap(tmp_path: Path) -> None:
+    path = tmp_path / "envoy.json"
+    path.write_text(json.dumps(bootstrap.envoy_config()))
+
+    command = [*bootstrap.envoy_command(path), "--mode", "validate"]
+    checked = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert checked.returncode == 0, checked.stderr
+
+
+def test_the_bootstrap_asks_for_the_routes_that_the_router_gives() -> None:
+    given = routes.route_configuration(routes.Split("v2", 500), "5s")
+    weighted = given["virtual_hosts"][0]["routes"][0]["route"]["weighted_clusters"]["clusters"]
+    clusters = {cluster["name"] for cluster in bootstrap.envoy_config()["static_resources"]["clusters"]}
+
+    assert given["name"] == bootstrap.ROUTE_CONFIG
+    assert [cluster["name"] for cluster in weighted] == ["challenger", "champion"], "the challenger is drawn first"
+    assert {cluster["name"] for cluster in weighted} < clusters
+
+
+@pytest.mark.parametrize("weight", [0, 1, 2500, 10_000])
+def test_weights_always_add_up(weight: int) -> None:
+    given = routes.route_configuration(routes.Split("v2", weight), "5s")
+    weighted = given["virtual_hosts"][0]["routes"][0]["route"]["weighted_clusters"]["clusters"]
+
+    assert sum(cluster["weight"] for cluster in weighted) == assignment.TOTAL_WEIGHT
+
+
+def test_every_phase_and_strategy_has_its_word() -> None:
+    assert {f"PHASE_{phase.name}" for phase in Phase} | {"PHASE_UNSPECIFIED"} == set(router_pb2.Phase.keys())
+    assert {strategy_from_proto(value) for value in router_pb2.Strategy.values()} == set(Strategy)
+
+
+def test_the_readme_lists_every_setting() -> None:
+    listed = set(re.findall(r"`SLIPWAY_(\w+)`", README.read_text()))
+
+    assert {name.upper() for name in RouterSettings.__annotations__} <= listed

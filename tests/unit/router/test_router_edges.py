@@ -1,0 +1,146 @@
+"""Translations: Envoy's polls and counters, MLflow's answers, deployments' words, HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from services.chassis.errors import Conflict, Unavailable
+from services.router.api import make_api
+from services.router.envoy_counters import EnvoyCounters
+from services.router.envoy_polls import EnvoyPolls
+from services.router.mlflow_registry import MlflowRegistry
+from services.router.queries import Queries
+from services.router.releases import Calls
+from tests.unit.router.fakes import Desk, FakeRegistry
+
+Answer = Callable[[httpx.Request], httpx.Response]
+
+
+def client(answer: Answer) -> httpx.AsyncClient:
+    return httpx.AsyncClient(base_url="http://part", transport=httpx.MockTransport(answer))
+
+
+class TestEnvoyPolls:
+    def test_applied_once_every_envoy_has_it(self) -> None:
+        polls = EnvoyPolls(lambda: 0.0)
+        assert not polls.applied("none@0"), "nobody has asked"
+
+        polls.saw("one", "none@0")
+        polls.saw("other", "")
+        assert not polls.applied("none@0")
+        polls.saw("other", "none@0")
+
+        assert polls.applied("none@0")
+        assert not polls.applied("v2@500")
+
+    def test_an_envoy_that_asks_no_more_does_not_count(self) -> None:
+        now = [0.0]
+        polls = EnvoyPolls(lambda: now[0])
+        polls.saw("gone", "none@0")
+        now[0] = 10.0
+        assert not polls.applied("none@0")
+
+        polls.saw("here", "v2@500")
+
+        assert polls.applied("v2@500")
+
+
+class TestEnvoyCounters:
+    async def test_only_the_servers_faults_are_errors(self) -> None:
+        prefix = "grpc.inference.GRPCInferenceService.ModelInfer"
+        stats: list[dict[str, Any]] = [
+            {"name": f"cluster.champion.{prefix}.0", "value": 90},
+            {"name": f"cluster.challenger.{prefix}.0", "value": 7},
+            {"name": f"cluster.challenger.{prefix}.3", "value": 5},
+            {"name": f"cluster.challenger.{prefix}.14", "value": 2},
+            {"name": f"cluster.challenger.{prefix}.total", "value": 99},
+            {"histograms": {}},
+        ]
+        counters = EnvoyCounters(client(lambda _: httpx.Response(200, json={"stats": stats})))
+
+        assert await counters.read() == (Calls(90, 0), Calls(14, 2))
+
+    async def test_an_envoy_that_is_down_is_unavailable(self) -> None:
+        def refuse(request: httpx.Request) -> httpx.Response:
+            raise httpx.ConnectError("refused", request=request)
+
+        with pytest.raises(Unavailable, match="Envoy's admin port"):
+            await EnvoyCounters(client(refuse)).read()
+
+
+class TestMlflowRegistry:
+    async def test_without_a_registered_model_there_are_no_aliases(self) -> None:
+        missing = httpx.Response(404, json={"error_code": "RESOURCE_DOES_NOT_EXIST"})
+        registry = MlflowRegistry(client(lambda _: missing), "m")
+
+        assert await registry.aliases() == {}
+        assert not await registry.has_version("1")
+        await registry.delete_alias("challenger")
+        with pytest.raises(Conflict, match="version 1 of m is not registered"):
+            await registry.set_alias("champion", "1")
+
+    async def test_aliases_name_versions(self) -> None:
+        listed = {"registered_model": {"aliases": [{"alias": "champion", "version": 3}]}}
+        registry = MlflowRegistry(client(lambda _: httpx.Response(200, json=listed)), "m")
+
+        assert await registry.aliases() == {"champion": "3"}
+
+    @pytest.mark.parametrize(
+        ("answer", "error"),
+        [(httpx.Response(503), Unavailable), (httpx.Response(400, text="no"), Conflict)],
+        ids=["its fault", "ours"],
+    )
+    async def test_other_answers_are_errors(self, answer: httpx.Response, error: type[Exception]) -> None:
+        with pytest.raises(error, match="MLflow"):
+            await MlflowRegistry(client(lambda _: answer), "m").aliases()
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    return Desk(tmp_path, FakeRegistry({"1", "2"}, champion="1"))
+
+
+@pytest.fixture
+def http(desk: Desk) -> httpx.AsyncClient:
+    queries = Queries(store=desk.store, conductor=desk.conductor, world=desk.world, registry=desk.registry)
+    api = make_api(commands=desk.commands, queries=queries, polls=EnvoyPolls(), model="m", call_timeout="5s")
+    return httpx.AsyncClient(base_url="http://router", transport=httpx.ASGITransport(api))
+
+
+class TestHttp:
+    async def test_envoy_is_told_only_what_it_does_not_have(self, desk: Desk, http: httpx.AsyncClient) -> None:
+        first = await http.post("/v3/discovery:routes", json={"node": {"id": "envoy"}})
+        assert first.json()["version_info"] == "none@0"
+        poll = {"node": {"id": "envoy"}, "version_info": "none@0"}
+        assert (await http.post("/v3/discovery:routes", json=poll)).status_code == 304
+
+        desk.register("2")
+        await desk.tick(2)
+        changed = (await http.post("/v3/discovery:routes", json=poll)).json()
+
+        assert changed["version_info"] == f"{desk.last().release_id}@2500"
+
+    async def test_errors_say_what_is_wrong(self, http: httpx.AsyncClient) -> None:
+        missing = await http.get("/v1/releases/v9")
+        assert (missing.status_code, missing.json()["detail"]) == (404, "release_id: there is no release 'v9'")
+        assert (await http.post("/v1/releases", json={"version": "1"})).status_code == 409
+        assert (await http.post("/v1/releases", json={"versoin": "2"})).status_code == 422
+
+    async def test_no_page_that_loads_from_elsewhere(self, http: httpx.AsyncClient) -> None:
+        assert (await http.get("/docs")).status_code == 404
+        assert "/v1/releases/{release_id}:promote" in (await http.get("/openapi.json")).json()["paths"]
+
+    async def test_without_mlflow_the_split_names_the_last_promoted(self, desk: Desk, http: httpx.AsyncClient) -> None:
+        desk.register("2")
+        await desk.tick(12)
+        desk.registry.fails_at = desk.registry.calls
+
+        told = (await http.get("/v1/split")).json()
+
+        assert told["champion_version"] == "2"
+        assert told["challenger_weight"] == 0
