@@ -35,10 +35,10 @@ _TYPE_NAME = re.compile(r"^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+$")
 class Payload(BaseModel):
     """Base of an event's payload: fields with types, ranges and sets; computed fields become columns too.
 
-    Unknown fields are refused, values are not coerced from other JSON types.
+    Unknown fields are refused, values are not coerced from other JSON types, numbers are finite.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 @dataclass(frozen=True, slots=True)

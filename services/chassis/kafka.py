@@ -85,6 +85,7 @@ def consume(
     stopping: threading.Event,
     *,
     idle: Callable[[], None] | None = None,
+    commit: Callable[[], None] | None = None,
     poll_ms: int = 200,
 ) -> None:
     """Runs until `stopping` is set; then closes the consumer.
@@ -93,7 +94,7 @@ def consume(
     2. Act on it. The effect must be durable when `act` returns.
     3. `Unavailable` from `act`: nothing is committed, the same batch is tried again after a pause.
        Any other error is ours: it ends the process, and the batch is delivered again.
-    4. Commit the offsets after the batch.
+    4. Commit the offsets after the batch, or leave that to `commit` (for who commits later, or more than offsets).
 
     `idle` is called when a poll brought nothing.
     """
@@ -103,7 +104,7 @@ def consume(
             batch = [record for records in polled.values() for record in records]
             if batch:
                 if _act_until_done(act, batch, stopping):
-                    consumer.commit()
+                    (commit or consumer.commit)()
             elif idle is not None:
                 idle()
     finally:

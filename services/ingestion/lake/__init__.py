@@ -1,0 +1,1 @@
+"""The event lake: one Delta table for each event type, each event in it once."""

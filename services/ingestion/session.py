@@ -1,0 +1,42 @@
+"""Staying with a broker that comes and goes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from kafka import KafkaConsumer
+from kafka.errors import KafkaError
+
+from services.chassis.errors import SlipwayError, Unavailable
+from services.chassis.lifecycle import Lifecycle
+from services.chassis.logging import get_logger
+
+PART = "kafka"
+_PAUSE_FIRST_S, _PAUSE_MOST_S = 0.2, 5.0
+
+
+def keep(session: Callable[[], None], lifecycle: Lifecycle) -> None:
+    """Runs `session` until the process stops, again from its start whenever a part that it needs does not answer.
+
+    A session reads its state from what is durable, so whatever it had in memory may be dropped. It calls
+    `lifecycle.ready` itself. Errors that are not of Kafka's or of the store's are ours and are raised.
+    """
+    pause_s = _PAUSE_FIRST_S
+    while not lifecycle.stopping.is_set():
+        try:
+            session()
+        except (KafkaError, Unavailable) as error:
+            lifecycle.not_ready(PART, _words(error))
+            get_logger().warning("session_lost", error=_words(error), pause_s=pause_s)
+            lifecycle.stopping.wait(pause_s)
+            pause_s = min(2 * pause_s, _PAUSE_MOST_S)
+
+
+def lag(consumer: KafkaConsumer) -> int:
+    """Records that the assigned partitions hold beyond our position, as of the last fetch."""
+    ends = {partition: consumer.highwater(partition) for partition in consumer.assignment()}
+    return sum(max(end - consumer.position(partition), 0) for partition, end in ends.items() if end is not None)
+
+
+def _words(error: Exception) -> str:
+    return str(error) if isinstance(error, SlipwayError) else repr(error)
