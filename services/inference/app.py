@@ -35,6 +35,7 @@ async def serve(settings: InferenceSettings, lifecycle: Lifecycle) -> None:
     lifecycle.not_ready(_GRPC, "starting")
     metrics = InferenceMetrics(settings.variant)
     recorder = Recorder(lambda: connect_producer(settings), metrics, settings.record_queue_rows)
+    recorder.start()
     try:
         async with (
             grpc.aio.insecure_channel(settings.features, options=CHANNEL_OPTIONS) as channel,
@@ -64,7 +65,6 @@ async def serve(settings: InferenceSettings, lifecycle: Lifecycle) -> None:
                 max_call_rows=settings.max_call_rows,
             )
             servicer = InferenceServicer(predictor, deployment, metrics)
-            recorder.start()
             async with _following(deployment, settings.alias_poll_s), _serving(settings, servicer) as port:
                 lifecycle.ready(_GRPC)
                 get_logger().info("serving", grpc_port=port, model=settings.model, variant=settings.variant)
@@ -75,7 +75,7 @@ async def serve(settings: InferenceSettings, lifecycle: Lifecycle) -> None:
 
 
 def connect_producer(settings: InferenceSettings) -> Producer:
-    """A producer to a broker that has the topic; raises KafkaError or SlipwayError if it does not answer."""
+    """A producer to a broker that has the topic; raises if it does not answer."""
     ensure_topics(settings.kafka, [PREDICTIONS.name])
     producer: Producer = make_producer(settings.kafka, max_block_ms=5000)
     return producer

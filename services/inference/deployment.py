@@ -49,7 +49,8 @@ class Deployment:
         self._refused_retry_s = refused_retry_s
         self.current: LoadedModel | None = None
         """The version that serves, or None. Read it once for a call."""
-        self._refused: dict[str, float] = {}
+        self._confirmed = False
+        self._refused: dict[str, tuple[float, str]] = {}
         self.detail = ""
         """Why the alias's version is not the one that is served; "" when it is."""
         self._wait(f"looking up alias {variant!r} of {model!r}")
@@ -80,12 +81,16 @@ class Deployment:
         if wanted is None:
             self._say(f"model {self._model!r} has no alias {self._variant!r}")
             self._lifecycle.ready(PART)
-        elif self.current is not None and self.current.version == wanted:
+        elif self._confirmed and self.current is not None and self.current.version == wanted:
             self._say("")
-        elif self._refused.get(wanted, 0.0) <= time.monotonic():
+        else:
             await self._take_over(wanted)
 
     async def _take_over(self, wanted: str) -> None:
+        until, why = self._refused.get(wanted, (0.0, ""))
+        if time.monotonic() < until:
+            self._wait(why)
+            return
         try:
             version = await self._registry.describe(self._model, wanted)
             artifacts, onnx = await self._obtain(version)
@@ -94,6 +99,7 @@ class Deployment:
             self._refuse(wanted, str(error))
             return
         self._swap(model)
+        self._confirmed = True
         try:
             await asyncio.to_thread(self._keep, artifacts, onnx)
         except OSError as error:
@@ -114,7 +120,7 @@ class Deployment:
         return await asyncio.to_thread(load, artifacts, onnx)
 
     async def _serve_from_cache(self, why: Unavailable) -> None:
-        """What was served before is served again. Raises Unavailable if the features service cannot confirm it."""
+        """What was served before is served again, until MLflow confirms it. Raises Unavailable if it cannot be."""
         artifacts = await asyncio.to_thread(self._cache.last_served, self._model, self._variant)
         onnx = await asyncio.to_thread(self._cache.onnx, artifacts.version.onnx_sha256) if artifacts else None
         if artifacts is None or onnx is None:
@@ -138,10 +144,11 @@ class Deployment:
         get_logger().info("model_serves", version=model.version, previous=previous, onnx_sha256=model.onnx_sha256)
 
     def _refuse(self, version: str, why: str) -> None:
-        self._refused[version] = time.monotonic() + self._refused_retry_s
+        told = f"version {version} was refused: {why}"
+        self._refused[version] = (time.monotonic() + self._refused_retry_s, told)
         self._metrics.refusals.inc()
         get_logger().error("model_refused", version=version, reason=why)
-        self._wait(f"version {version} was refused: {why}")
+        self._wait(told)
 
     def _wait(self, why: str) -> None:
         self._say(why)

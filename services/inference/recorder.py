@@ -8,9 +8,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from kafka.errors import KafkaError
-
-from services.chassis.errors import Overloaded, SlipwayError
+from services.chassis.errors import Overloaded
 from services.chassis.logging import get_logger
 from services.contracts.inference.v1.predictions_pb2 import PredictionRecord
 from services.inference.metrics import InferenceMetrics
@@ -29,7 +27,7 @@ class Producer(Protocol):
         """A future with `succeeded()`."""
 
     def flush(self, timeout: float) -> None:
-        """Returns when everything sent was acknowledged or failed; raises KafkaError after `timeout` seconds."""
+        """Returns when everything sent was acknowledged or failed; raises after `timeout` seconds."""
 
     def close(self, timeout: float) -> None:
         """Gives up what was not acknowledged after `timeout` seconds."""
@@ -43,7 +41,7 @@ class Recorder:
     """
 
     def __init__(self, connect: Callable[[], Producer], metrics: InferenceMetrics, max_rows: int) -> None:
-        """`connect` makes a producer to a broker that has the topic; raises KafkaError or SlipwayError if it cannot."""
+        """`connect` makes a producer to a broker that has the topic; raises if it cannot."""
         self._connect = connect
         self._metrics = metrics
         self._max_rows = max_rows
@@ -113,7 +111,7 @@ class Recorder:
                 self._producer = self._connect()
             sent = [self._send(self._producer, record) for record in batch]
             self._producer.flush(timeout=_FLUSH_S)
-        except (KafkaError, SlipwayError) as error:
+        except Exception as error:  # whatever the client raises, the records stay and the thread goes on
             self._failed(str(error) or type(error).__name__)
             return False
         self._unacknowledged = [record for record, future in zip(batch, sent, strict=True) if not future.succeeded()]

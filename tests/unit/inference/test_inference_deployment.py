@@ -239,6 +239,33 @@ async def test_a_restart_without_mlflow_serves_what_was_served(bench: Bench) -> 
     assert bench.version == "2" and bench.lifecycle.waiting_for == {}
 
 
+async def test_what_came_from_the_cache_is_looked_up_again_once_mlflow_answers(bench: Bench) -> None:
+    bench.registry.register("1")
+    await bench.deployment.poll()
+    bench.registry.down = True
+    bench.start()
+    await bench.deployment.poll()
+    bench.registry.down = False
+    other = logistic_onnx(bias=-7.0)
+    bench.registry.register("1", onnx=other)
+
+    await bench.deployment.poll()
+
+    assert bench.deployment.current is not None and bench.deployment.current.onnx_sha256 == sha256(other)
+
+
+async def test_the_reason_of_a_refusal_outlives_an_outage(bench: Bench) -> None:
+    bench.registry.register("1", digest="wrong")
+    await bench.deployment.poll()
+    bench.registry.down = True
+    await bench.deployment.poll()
+    bench.registry.down = False
+
+    await bench.deployment.poll()
+
+    assert "version 1 was refused" in bench.deployment.detail and bench.refusals == 1
+
+
 async def test_a_first_start_without_mlflow_waits_and_says_so(bench: Bench) -> None:
     bench.registry.down = True
 
