@@ -23,6 +23,8 @@ from services.topics import TRAINING_REQUESTS
 _GROUP = "monitoring"
 _PAUSE_S = 1.0
 _SEND_TIMEOUT_S = 10.0
+_CLOSE_TIMEOUT_S = 1.0
+_FETCH_MIN_BYTES, _FETCH_WAIT_MS = 512 * 1024, 250
 
 
 class Consumer:
@@ -38,23 +40,26 @@ class Consumer:
         lifecycle.not_ready("kafka", "not connected yet")
 
     def run(self) -> None:
-        """Waits for the broker, then consumes. Ends when the process is told to stop."""
+        """Waits for the broker, then consumes; again once it was gone. Ends when the process is told to stop."""
         stopping = self._lifecycle.stopping
-        if not self._connect(stopping):
-            return
-        try:
-            self._lifecycle.ready("kafka")
-            consume(self._consumer, self._act, stopping, idle=self._idle)
-        finally:
-            self._producer.close(timeout=2)
+        while self._connect(stopping):
+            try:
+                self._lifecycle.ready("kafka")
+                consume(self._consumer, self._act, stopping, idle=self._idle)
+            except KafkaError as error:
+                # SQL has the offsets: a new consumer goes on from there.
+                self._lifecycle.not_ready("kafka", str(error))
+                get_logger().warning("kafka_lost", error=str(error))
+            finally:
+                self._producer.close(timeout=_CLOSE_TIMEOUT_S)
 
     def _connect(self, stopping: threading.Event) -> bool:
         topics = self._recorder.topics
         while not stopping.is_set():
             try:
                 ensure_topics(self._settings, [*topics, TRAINING_REQUESTS.name])
-                self._producer = make_producer(self._settings)
                 self._consumer = open_consumer(self._settings, self._database, topics)
+                self._producer = make_producer(self._settings)
                 return True
             except (KafkaError, Unavailable) as error:
                 self._lifecycle.not_ready("kafka", str(error))
@@ -91,7 +96,8 @@ def open_consumer(settings: KafkaSettings, database: Database, topics: Sequence[
 
     The partitions are assigned by hand: SQL, not the group, decides what was read. The group's commits only show it.
     """
-    consumer = make_consumer(settings, _GROUP, [])
+    # Fewer, bigger polls: each costs a transaction, and labels may wait a quarter of a second.
+    consumer = make_consumer(settings, _GROUP, [], fetch_min_bytes=_FETCH_MIN_BYTES, fetch_max_wait_ms=_FETCH_WAIT_MS)
     try:
         partitions = [(topic, n) for topic in topics for n in sorted(_partitions(consumer, topic))]
         offsets = begin(database, partitions)

@@ -118,6 +118,8 @@ def releases(view: View) -> str:
 def drift(view: View, recipe: ModelRecipe) -> str:
     """What drift means here, and where a retrain stands."""
     rules = recipe.retrain
+    if not view.drift and view.registry_problem:
+        return _empty(f"Drift is measured against what MLflow holds of the champion: {escape(view.registry_problem)}")
     if not view.drift:
         return _empty(
             "Drift compares what the champion is asked with what it was trained on. It shows once a champion "
@@ -262,6 +264,6 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[str]], caption: str) ->
     head = "".join(f"<th scope='col'>{escape(text)}</th>" for text in heads)
     body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
     return (
-        f"<div class='scroll' tabindex='0'><table><caption>{escape(caption)}</caption>"
+        f"<div class='wide' tabindex='0'><table><caption>{escape(caption)}</caption>"
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )

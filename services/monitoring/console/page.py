@@ -23,6 +23,7 @@ from services.monitoring.console.view import View, Viewer
 from services.monitoring.console.words import UNKNOWN, rate, share
 
 _REFRESH_S = 1.5
+_HEAT_FRAME_PX, _HEAT_ROW_PX = 70, 19
 _STYLE = (Path(__file__).parent / "style.css").read_text(encoding="utf-8")
 _IS_DARK = "window.matchMedia('(prefers-color-scheme: dark)').matches"
 _ON_THEME = (
@@ -90,7 +91,7 @@ class _Page:
                 self._html(_quality_title)
                 measures = {"auc": charts.AUC, "log_loss": charts.LOG_LOSS}
                 toggle = ui.toggle({"auc": "AUC", "log_loss": "Log loss"}, value="auc")
-                toggle.props('no-caps dense aria-label="Measure"')
+                toggle.props('no-caps toggle-color=chosen toggle-text-color=chosen aria-label="Measure"')
                 toggle.on_value_change(lambda event: self._choose(measures[event.value]))
             empty = self._html(_quality_empty)
             picture = self._chart("tall", lambda view: charts.quality(view, self._measure, self._theme))
@@ -140,6 +141,7 @@ class _Page:
         threshold = self._viewer.recipe.retrain.psi_threshold
         picture = self._chart("heat", lambda view: charts.heat(view.heat, threshold, self._theme))
         self._filled.append(lambda view: _show(picture, bool(view.heat.features)))
+        self._filled.append(lambda view: _set_height(picture, _HEAT_FRAME_PX + _HEAT_ROW_PX * len(view.heat.features)))
 
     def _split(self, view: View) -> charts.Options:
         release = view.release
@@ -171,8 +173,9 @@ class _Page:
         return chart
 
     def _button(self, title: str, action: str, hidden: Callable[[View], bool] | None = None) -> None:
-        button = ui.button(title, on_click=lambda: self._confirm(title, action)).props("no-caps outline dense")
-        button.props("color=negative" if action == "abort" else "color=primary")
+        # Colours of our own: Quasar's are too weak on the dark surface.
+        button = ui.button(title, on_click=lambda: self._confirm(title, action), color=None)
+        button.props("no-caps outline").classes("action dangerous" if action == "abort" else "action")
         if hidden is not None:
             self._filled.append(lambda view: _show(button, not hidden(view)))
 
@@ -186,8 +189,10 @@ class _Page:
         with ui.dialog() as dialog, ui.card():
             ui.label(_consequence(action, release, calls))
             with ui.row():
-                ui.button(f"Yes, {title.lower()}", on_click=lambda: dialog.submit(True)).props("no-caps")
-                ui.button("No", on_click=lambda: dialog.submit(False)).props("no-caps flat autofocus")
+                yes = ui.button(f"Yes, {title.lower()}", on_click=lambda: dialog.submit(True), color=None)
+                yes.props("no-caps outline").classes("action dangerous" if action == "abort" else "action")
+                no = ui.button("No", on_click=lambda: dialog.submit(False), color=None)
+                no.props("no-caps flat autofocus").classes("action")
         if not await dialog:
             return
         try:
@@ -244,6 +249,10 @@ def _paused_hidden(view: View) -> bool:
 
 def _fill_html(element: Any, content: str) -> None:
     element.set_content(content)
+
+
+def _set_height(element: Any, pixels: int) -> None:
+    element.style(f"height: {pixels}px")
 
 
 def _show(element: Any, visible: bool) -> None:

@@ -95,7 +95,9 @@ def _broken(problems: dict[str, str]) -> Iterator[Part]:
 
 def _drift(view: View) -> Iterator[Part]:
     if not view.drift:
-        yield Part("drift unknown: no predictions of the champion yet", Level.GOOD, "drift")
+        if view.champion:
+            why = "while MLflow does not answer" if view.registry_problem else "until the champion was asked"
+            yield Part(f"drift unknown {why}", Level.GOOD, "drift")
         return
     drifted = sum(feature.drifted for feature in view.drift)
     if drifted:
