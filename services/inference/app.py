@@ -77,7 +77,7 @@ async def serve(settings: InferenceSettings, lifecycle: Lifecycle) -> None:
 def connect_producer(settings: InferenceSettings) -> Producer:
     """A producer to a broker that has the topic; raises if it does not answer."""
     ensure_topics(settings.kafka, [PREDICTIONS.name])
-    producer: Producer = make_producer(settings.kafka, max_block_ms=5000)
+    producer: Producer = make_producer(settings.kafka, max_block_ms=5000, reconnect_backoff_max_ms=1000)
     return producer
 
 

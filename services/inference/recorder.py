@@ -6,6 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import zip_longest
 from typing import Any, Protocol
 
 from services.chassis.errors import Overloaded
@@ -16,7 +17,7 @@ from services.topics import PREDICTIONS
 
 _BATCH_ROWS = 2000
 _GATHER_S = 0.005
-_FLUSH_S = 10.0
+_FLUSH_S = 1.0
 _RETRY_S = 0.5
 
 
@@ -105,29 +106,42 @@ class Recorder:
         return True
 
     def _deliver(self) -> bool:
-        batch = self._unacknowledged
+        """True when the broker has the whole batch; what it has not stays in `_unacknowledged`."""
+        batch, sent = self._unacknowledged, []
         try:
             if self._producer is None:
                 self._producer = self._connect()
-            sent = [self._send(self._producer, record) for record in batch]
-            self._producer.flush(timeout=_FLUSH_S)
+            for record in batch:
+                sent.append(self._send(self._producer, record))  # noqa: PERF401  those before a failure count
         except Exception as error:  # whatever the client raises, the records stay and the thread goes on
-            self._failed(str(error) or type(error).__name__)
-            return False
-        self._unacknowledged = [record for record, future in zip(batch, sent, strict=True) if not future.succeeded()]
-        self._metrics.recorded.inc(len(batch) - len(self._unacknowledged))
+            self._warn(error)
+        self._wait_for_answers()
+        taken = sum(future.succeeded() for future in sent)
+        self._unacknowledged = [r for r, future in zip_longest(batch, sent) if future is None or not future.succeeded()]
+        self._metrics.recorded.inc(taken)
         if self._unacknowledged:
-            self._failed(str(next(future.exception for future in sent if not future.succeeded())))
+            self._drop_producer()
         return not self._unacknowledged
 
     def _send(self, producer: Producer, record: PredictionRecord) -> Any:
         return producer.send(PREDICTIONS.name, value=record.SerializeToString(), key=record.entity_id.encode())
 
-    def _failed(self, error: str) -> None:
-        get_logger().warning("predictions_wait_for_kafka", records=self.waiting, error=error)
-        self._drop_producer()
+    def _wait_for_answers(self) -> None:
+        """Until each record sent was acknowledged or failed for good; the producer itself tries again and again."""
+        while self._producer is not None and time.monotonic() < self._give_up_at:
+            try:
+                self._producer.flush(timeout=_FLUSH_S)
+                return
+            except Exception as error:  # as above
+                self._warn(error)
+
+    def _warn(self, error: Exception) -> None:
+        get_logger().warning("predictions_wait_for_kafka", records=self.waiting, error=str(error) or repr(error))
 
     def _drop_producer(self) -> None:
         producer, self._producer = self._producer, None
         if producer is not None:
-            producer.close(timeout=0)
+            try:
+                producer.close(timeout=0)
+            except Exception as error:  # as above
+                self._warn(error)

@@ -31,6 +31,8 @@ class FakeBroker:
         self.taken: list[tuple[str, bytes, str]] = []
         self.connections = 0
         self.faults: list[str] = []
+        self.slow_flushes = 0
+        self.closes_badly = False
         self.up = threading.Event()
         self.up.set()
 
@@ -58,10 +60,13 @@ class FakeProducer:
         return Sent(ok=True)
 
     def flush(self, timeout: float) -> None:
-        """Everything is there at once."""
+        if self._broker.slow_flushes:
+            self._broker.slow_flushes -= 1
+            raise KafkaTimeoutError("not yet")
 
     def close(self, timeout: float) -> None:
-        """Nothing to close."""
+        if self._broker.closes_badly:
+            raise KafkaTimeoutError("closing takes too long")
 
 
 def records(*ids: str) -> list[PredictionRecord]:
@@ -98,6 +103,29 @@ def test_what_failed_is_sent_again_by_a_new_producer(broker: FakeBroker, fault: 
 
     assert {id_ for _, _, id_ in broker.taken} == {"a", "b", "c"}
     assert broker.connections == 2
+
+
+def test_while_the_broker_is_slow_nothing_is_sent_twice(broker: FakeBroker) -> None:
+    broker.slow_flushes = 3
+    recorder = Recorder(broker.connect, make_metrics(), max_rows=10)
+    recorder.start()
+    recorder.add(records("a", "b"))
+
+    assert recorder.close(timeout_s=5) == 0
+
+    assert [id_ for _, _, id_ in broker.taken] == ["a", "b"] and broker.connections == 1
+
+
+def test_a_producer_that_does_not_close_stops_nobody(broker: FakeBroker) -> None:
+    broker.faults = ["connection"]
+    broker.closes_badly = True
+    recorder = Recorder(broker.connect, make_metrics(), max_rows=10)
+    recorder.start()
+    recorder.add(records("a"))
+
+    assert recorder.close(timeout_s=5) == 0
+
+    assert [id_ for _, _, id_ in broker.taken] == ["a"]
 
 
 def test_while_kafka_is_down_records_wait_until_the_queue_is_full(broker: FakeBroker) -> None:
