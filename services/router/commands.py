@@ -56,7 +56,9 @@ class Commands:
         if not await self._registry.has_version(version):
             raise Conflict(f"version: {version} of {self._model} is not registered in MLflow")
         # No await from here: nothing may come between the check and the insert.
-        in_progress = self._store.current() or self._store.queued()
+        in_progress = self._store.current()
+        if in_progress is None or in_progress.ended_at is not None:
+            in_progress = self._store.queued()
         if in_progress is not None:
             raise Conflict(f"release {in_progress.release_id} is in progress; abort or promote it first")
         release_id = f"v{version}-{uuid.uuid4().hex[:8]}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextvars import copy_context
 
 from google.protobuf.message import DecodeError
 from kafka import KafkaProducer, TopicPartition
@@ -116,7 +117,10 @@ def start_threads(
             get_logger().exception("kafka_edge_failed", edge=type(edge).__name__)
             lifecycle.stop()
 
-    threads = [threading.Thread(target=guarded, args=[edge], daemon=True) for edge in (consumer, publisher)]
+    # Each with a copy of our context, so that its log lines say which service they are of.
+    threads = [
+        threading.Thread(target=copy_context().run, args=(guarded, edge), daemon=True) for edge in (consumer, publisher)
+    ]
     for thread in threads:
         thread.start()
     return threads

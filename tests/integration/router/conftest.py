@@ -90,6 +90,7 @@ class Stage:
     def first_champion(self) -> str:
         version = self.register()
         self.wait_for(version, phase="SUCCESSFUL", weight=0)
+        eventually(lambda: self.registry.aliases == {"champion": version}, "the alias challenger is taken away")
         return version
 
     def records(self) -> list[router_pb2.Release]:

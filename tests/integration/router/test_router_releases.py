@@ -68,11 +68,14 @@ def _each_transition_is_a_record(stage: Stage) -> None:
 
 
 @pytest.mark.usefixtures("router")
-def test_a_worse_log_loss_is_rolled_back(stage: Stage) -> None:
+def test_what_cannot_be_measured_holds_and_a_worse_log_loss_is_rolled_back(stage: Stage) -> None:
     first = stage.first_champion()
+    stage.monitoring.down = True
     second = stage.register()
     stage.wait_for(second, phase="RUNNING", weight=2500)
+    eventually(lambda: "could not measure: monitoring" in stage.release().waiting_for, "it says what is missing")
 
+    stage.monitoring.down = False
     stage.monitoring.tell(first, second, increase=0.3)
 
     failed = stage.wait_for(second, phase="FAILED", weight=0)
@@ -100,47 +103,36 @@ def test_errors_of_the_challenger_are_rolled_back(stage: Stage) -> None:
     assert stage.infer()
 
 
-@pytest.mark.usefixtures("router")
-def test_what_cannot_be_measured_holds(stage: Stage) -> None:
+def test_a_killed_router_goes_on_where_it_was(stage: Stage, router: Running) -> None:
+    """At a step, and while the champion deployment loads; meanwhile Envoy keeps its last routes."""
     first = stage.first_champion()
-    stage.monitoring.down = True
-    second = stage.register()
-
-    stage.wait_for(second, phase="RUNNING", weight=2500)
-
-    eventually(lambda: "could not measure: monitoring" in stage.release().waiting_for, "it says what is missing")
-    stage.monitoring.down = False
-    stage.monitoring.tell(first, second, increase=0)
-    eventually(lambda: "of 2:00:00" in stage.release().waiting_for, "it goes on when monitoring is back")
-
-
-@pytest.mark.parametrize("stuck", [False, True], ids=["at a step", "while the champion loads"])
-def test_a_killed_router_goes_on_where_it_was(stage: Stage, router: Running, stuck: bool) -> None:
-    first = stage.first_champion()
-    stage.champion.stuck = stuck
     second = stage.register()
     stage.monitoring.tell(first, second, increase=0)
     stage.wait_for(second, phase="RUNNING", weight=2500)
-    if stuck:
-        stage.router.PromoteRelease(pb.PromoteReleaseRequest(actor="ann", why="in a hurry"))
-        eventually(lambda: stage.registry.aliases["champion"] == second, "the alias has moved")
-        eventually(lambda: "champion deployment" in stage.release().waiting_for, "the champion loads")
+    eventually(lambda: "of 2:00:00" in stage.release().waiting_for, "the step has begun")
     before = stage.release()
 
     router.kill()
-    calls = [stage.infer(("x-routing-key", f"user-{user}")) for user in range(40)]
-    assert set(calls) <= stage.champion.served_to.keys() | stage.challenger.served_to.keys()
-    assert set(calls) & stage.challenger.served_to.keys(), "Envoy keeps its last routes"
-    stage.start_router()
+    calls = {stage.infer(("x-routing-key", f"user-{user}")) for user in range(40)}
+    assert calls <= stage.champion.served_to.keys() | stage.challenger.served_to.keys()
+    assert calls & stage.challenger.served_to.keys()
+    again = stage.start_router()
 
     assert list(stage.release().transitions) == list(before.transitions)
-    stage.champion.stuck = False
-    for weight in [] if stuck else [2500, 10_000]:
-        stage.wait_for(second, phase="RUNNING", weight=weight)
-        eventually(lambda: "of 2:00:00" in stage.release().waiting_for, "the step has begun")
-        stage.monitoring.pass_time(hours=2)
-    stage.wait_for(second, phase="SUCCESSFUL", weight=0)
+    stage.monitoring.pass_time(hours=2)
+    stage.wait_for(second, phase="RUNNING", weight=10_000)
+    stage.champion.stuck = True
+    eventually(lambda: "of 2:00:00" in stage.release().waiting_for, "the last step has begun")
+    stage.monitoring.pass_time(hours=2)
+    eventually(lambda: "champion deployment" in stage.release().waiting_for, "the champion deployment loads")
     assert stage.registry.aliases["champion"] == second
+
+    again.kill()
+    stage.start_router()
+
+    assert stage.split().challenger_weight == 10_000
+    stage.champion.stuck = False
+    stage.wait_for(second, phase="SUCCESSFUL", weight=0)
 
 
 @pytest.mark.usefixtures("router")

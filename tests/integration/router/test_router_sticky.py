@@ -146,12 +146,11 @@ async def test_100_000_keys_get_the_variant_that_anyone_can_recompute(board: Boa
 async def test_raising_the_weight_moves_no_key_back(board: Board) -> None:
     keys = KEYS[:5000]
     before: set[str] = set()
-    for weight in (0, 1, 500, 2500, 5000, 10_000):
+    for weight in (0, 500, 2500, 2500, 10_000):
         await board.lead(weight)
-        first, again = await board.call(list(keys)), await board.call(list(keys))
-        assert first == again, "sticky"
-        assert before <= first[CHALLENGER] == _offline(keys, weight)
-        before = first[CHALLENGER]
+        served = (await board.call(list(keys)))[CHALLENGER]
+        assert before <= served == _offline(keys, weight)
+        before = served
     assert before == set(keys)
 
 

@@ -41,6 +41,19 @@ async def test_there_is_one_release_at_a_time(tmp_path: Path) -> None:
         await desk.commands.start(**START | {"version": "3"})
 
 
+async def test_what_is_only_being_cleared_away_blocks_nobody(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, FakeRegistry({"1"}, champion="1"))
+    desk.register("2")
+    await desk.tick(3)
+    desk.commands.abort("", "ann", "no")
+
+    again = await desk.commands.start(**START | {"version": "2"})
+    await desk.tick(4)
+
+    assert desk.store.get(again.release.release_id).challenger_weight == 2500
+    assert desk.registry.held["challenger"] == "2"
+
+
 async def test_going_back_to_an_older_version_is_a_release(tmp_path: Path) -> None:
     desk = Desk(tmp_path, FakeRegistry({"1", "2"}, champion="2"))
 
