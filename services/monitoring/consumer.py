@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,6 +25,7 @@ _GROUP = "monitoring"
 _PAUSE_S = 1.0
 _SEND_TIMEOUT_S = 10.0
 _CLOSE_TIMEOUT_S = 1.0
+_CHECK_EVERY_S, _CHECK_TIMEOUT_MS = 3.0, 1500
 _FETCH_MIN_BYTES, _FETCH_WAIT_MS = 512 * 1024, 250
 
 
@@ -37,6 +39,7 @@ class Consumer:
         self._recorder = recorder
         self._consumer: Any = None
         self._producer: Any = None
+        self._checked_at = time.monotonic()
         lifecycle.not_ready("kafka", "not connected yet")
 
     def run(self) -> None:
@@ -69,15 +72,28 @@ class Consumer:
 
     def _act(self, records: list[Record]) -> None:
         self._recorder.record(records)
+        self._lifecycle.ready("kafka")
         metrics.LAG.set(self._lag())
         self._recorder.deliver(self._send)
 
     def _idle(self) -> None:
+        self._check_broker()
         lag = self._lag()
         metrics.LAG.set(lag)
         self._recorder.deliver(self._send)
         if lag == 0:
             self._recorder.tidy()
+
+    def _check_broker(self) -> None:
+        """A quiet topic and a broker that is gone look the same to a poll: asks, now and then."""
+        if time.monotonic() - self._checked_at < _CHECK_EVERY_S:
+            return
+        try:
+            self._consumer.end_offsets(list(self._consumer.assignment())[:1], timeout_ms=_CHECK_TIMEOUT_MS)
+            self._lifecycle.ready("kafka")
+        except KafkaError as error:
+            self._lifecycle.not_ready("kafka", f"{self._settings.bootstrap_servers} does not answer: {error}")
+        self._checked_at = time.monotonic()
 
     def _lag(self) -> int:
         """Records that wait to be read, as far as the broker told with its last answers."""

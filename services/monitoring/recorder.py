@@ -32,6 +32,7 @@ class Recorder:
         with database.read() as connection:
             self.watermark_us = joiner.watermark_us(connection)
             self.counts = read_counts(connection)
+        metrics.show(self.counts, self.watermark_us)
 
     def record(self, records: Sequence[Record]) -> None:
         """Takes the records into SQL with their offsets, once. Raises Unavailable if SQL cannot take them now."""
