@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -99,7 +98,3 @@ def infer_request(rows: int = 1, **changes: Any) -> v2.ModelInferRequest:
     tensor = request.inputs.add(name="weight_kg", datatype="FP64", shape=[rows])
     tensor.contents.fp64_contents.extend(float(row + 1) for row in range(rows))
     return request
-
-
-def as_json(content: bytes) -> Any:
-    return json.loads(content)
