@@ -17,6 +17,7 @@ from services.chassis.lifecycle import Lifecycle
 from services.chassis.logging import get_logger
 from services.contracts.router.v1 import router_pb2_grpc as rpc
 from services.problem import load_recipe
+from services.router import metrics
 from services.router.api import make_api
 from services.router.commands import Commands
 from services.router.conductor import Conductor
@@ -49,6 +50,8 @@ async def serve(settings: RouterSettings) -> None:
         stack.enter_context(lifecycle.ops_server(settings.host, settings.ops_port))
         store = ReleaseStore(settings.database, to_record)
         stack.callback(store.close)
+        for account in store.accounts()[:1]:
+            metrics.show_release(account.release)
 
         polls = EnvoyPolls()
         registry = MlflowRegistry(await _http(stack, settings.mlflow), recipe.name)

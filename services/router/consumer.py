@@ -24,7 +24,9 @@ from services.topics import RELEASES, TRAINING_RUNS
 GROUP = "router"
 CONSUMER_PART, PUBLISHER_PART = "training runs", "release records"
 _ACK_TIMEOUT_S = 10.0
-_PAUSE_S = 0.1
+_PAUSE_S = 0.2
+# Runs are rare: an idle fetch waits long at the broker, and still returns as soon as a record comes.
+_IDLE_FETCH_MS = 1000
 
 
 class RunConsumer:
@@ -43,7 +45,7 @@ class RunConsumer:
         """Until the process is told to stop."""
         if not _await_kafka(settings, lifecycle, CONSUMER_PART):
             return
-        consumer = make_consumer(settings, GROUP, [])
+        consumer = make_consumer(settings, GROUP, [], fetch_max_wait_ms=_IDLE_FETCH_MS)
         # Assigned, not subscribed: there is one router, and after a crash it must not wait until Kafka gives up its
         # former self. The group only keeps the offsets.
         partitions = consumer.partitions_for_topic(TRAINING_RUNS.name)

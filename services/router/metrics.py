@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from prometheus_client import Counter, Enum, Gauge
+from prometheus_client import Counter, Gauge
 
 from services.router.evidence import Evidence, compare_log_loss
 from services.router.releases import FULL_WEIGHT, Calls, Phase, Release
 
 WEIGHT = Gauge("slipway_router_challenger_weight_ratio", "Share of traffic that goes to the challenger.")
-PHASE = Enum("slipway_router_release_phase", "Phase of the last release.", states=[phase.value for phase in Phase])
+PHASE = Gauge("slipway_router_release_phase_info", "1 for the phase of the last release.", ["phase"])
 DECISIONS = Counter(
     "slipway_router_decisions_total", "Looks at the release in progress by what came of them.", ["action"]
 )
@@ -23,11 +23,15 @@ ENVOY_POLLS = Counter("slipway_router_envoy_polls_total", "Envoy's route polls b
 RUNS = Counter("slipway_router_training_runs_total", "Records of training.runs.v1 by what was done.", ["result"])
 UNPUBLISHED = Gauge("slipway_router_unpublished_transitions", "Transitions that Kafka has not acknowledged.")
 
+for unknown in (LOG_LOSS_INCREASE, LOG_LOSS_INCREASE_SE):
+    unknown.set(float("nan"))
+
 
 def show_release(release: Release) -> None:
-    """After each change of the release in progress."""
+    """At the start, and after each change of a release."""
     WEIGHT.set(release.challenger_weight / FULL_WEIGHT)
-    PHASE.state(release.phase.value)
+    for phase in Phase:
+        PHASE.labels(phase.value).set(phase is release.phase)
 
 
 def show_evidence(evidence: Evidence) -> None:
