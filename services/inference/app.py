@@ -61,7 +61,7 @@ async def serve(settings: InferenceSettings, lifecycle: Lifecycle) -> None:
                 records=recorder,
                 metrics=metrics,
                 now=utc_now,
-                limits=Limits(settings.max_batch_rows, settings.max_waiting_rows, settings.max_in_flight),
+                limits=Limits(settings.max_batch_rows, settings.max_waiting_rows, settings.max_questions),
                 max_call_rows=settings.max_call_rows,
             )
             servicer = InferenceServicer(predictor, deployment, metrics)

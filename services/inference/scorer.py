@@ -26,11 +26,11 @@ Fetch = Callable[[Sequence[EntityRows]], Awaitable[Vectors]]
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much is gathered and how much may wait, in rows; `in_flight` in questions."""
+    """How much is gathered and how much may wait, in rows; how many `questions` at the same time."""
 
     batch_rows: int = 256
     waiting_rows: int = 4096
-    in_flight: int = 4
+    questions: int = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class _Waiting:
 class Scorer:
     """Belongs to one event loop.
 
-    1. A call waits with those that arrived in the same turn of the loop, or while a question is in flight.
+    1. A call waits with those that arrived in the same turn of the loop, or while a question is out.
     2. A question takes as many waiting calls as fit into `batch_rows`; a call is never split. A second one
        starts early only when a full batch waits.
     3. An input error of a joint question is narrowed down by halves: only the caller with the bad row sees it.
@@ -69,7 +69,7 @@ class Scorer:
         self._metrics = metrics
         self._waiting: deque[_Waiting] = deque()
         self._waiting_rows = 0
-        self._in_flight: set[asyncio.Task[None]] = set()
+        self._questions: set[asyncio.Task[None]] = set()
         self._start_is_scheduled = False
 
     async def score_entities(self, rows: EntityRows, deadline: float | None = None) -> Scored:
@@ -102,12 +102,12 @@ class Scorer:
             batch = self._next_batch()
             if batch:
                 task = asyncio.create_task(self._answer(batch))
-                self._in_flight.add(task)
+                self._questions.add(task)
                 task.add_done_callback(self._finished)
 
     def _may_start(self) -> bool:
         full = self._waiting_rows >= self._limits.batch_rows
-        return not self._in_flight or (full and len(self._in_flight) < self._limits.in_flight)
+        return not self._questions or (full and len(self._questions) < self._limits.questions)
 
     def _next_batch(self) -> list[_Waiting]:
         batch: list[_Waiting] = []
@@ -123,7 +123,7 @@ class Scorer:
         return batch
 
     def _finished(self, task: asyncio.Task[None]) -> None:
-        self._in_flight.discard(task)
+        self._questions.discard(task)
         self._start()
 
     async def _answer(self, batch: list[_Waiting]) -> None:

@@ -48,7 +48,7 @@ class InferenceSettings(ServiceSettings):
     """Rows of several calls that share one question to the features service."""
     max_waiting_rows: int = Field(default=4096, gt=0)
     """Rows that may wait for their turn; calls beyond are refused."""
-    max_in_flight: int = Field(default=4, gt=0)
+    max_questions: int = Field(default=4, gt=0)
     """Questions to the features service at the same time."""
 
     record_queue_rows: int = Field(default=100_000, gt=0)

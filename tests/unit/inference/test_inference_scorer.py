@@ -69,7 +69,7 @@ async def test_calls_of_one_turn_share_one_question_and_each_gets_its_own_rows()
     assert first.watermark == "2026-05-04T11:59:00Z"
 
 
-async def test_what_comes_while_a_question_is_in_flight_waits_for_the_next() -> None:
+async def test_what_comes_while_a_question_is_out_waits_for_the_next() -> None:
     features = HeldFeatures()
     scorer = make_scorer(features)
     calls = [asyncio.create_task(scorer.score_entities(rows(1)))]
@@ -87,7 +87,7 @@ async def test_what_comes_while_a_question_is_in_flight_waits_for_the_next() -> 
 
 async def test_a_full_batch_does_not_wait_and_calls_are_never_split() -> None:
     features = HeldFeatures()
-    scorer = make_scorer(features, batch_rows=3, in_flight=2)
+    scorer = make_scorer(features, batch_rows=3, questions=2)
     calls = [asyncio.create_task(scorer.score_entities(rows(*range(size)))) for size in (2, 2, 5, 1)]
 
     await turns()
