@@ -68,9 +68,7 @@ def release(view: View) -> str:
 def models(view: View, model: str) -> str:
     """Every registered version with its stage, newest first."""
     if not view.versions:
-        why = view.registry_problem or (
-            "No version yet. Train one: <code>slipway train --from 2013-01-01 --to 2013-05-01</code>"
-        )
+        why = view.registry_problem or ("No version yet. Train one: <code>slipway train</code>")
         return _empty(why if not view.registry_problem else escape(why))
     rows = (
         (
