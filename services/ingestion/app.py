@@ -50,7 +50,7 @@ def run_lake() -> int:
     gc.set_threshold(*_GC_THRESHOLDS)
     lifecycle = Lifecycle()
     lifecycle.install_signal_handlers()
-    lifecycle.not_ready(PART, "starting")
+    lifecycle.not_ready(PART, f"{settings.kafka.bootstrap_servers} has not answered yet")
     event_types = load_event_types(settings.feature_repo)
     with lifecycle.ops_server(settings.host, settings.ops_port):
         worker = _Worker(Keeping(settings, event_types, lifecycle).run, lifecycle)
@@ -61,7 +61,8 @@ def run_lake() -> int:
 async def _accept(settings: AcceptSettings) -> int:
     lifecycle = Lifecycle()
     lifecycle.install_signal_handlers()
-    for part in (PART, "grpc", "http"):
+    lifecycle.not_ready(PART, f"{settings.kafka.bootstrap_servers} has not answered yet")
+    for part in ("grpc", "http"):
         lifecycle.not_ready(part, "starting")
     event_types = load_event_types(settings.feature_repo)
     validator = Validator(

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from kafka import KafkaConsumer
 from kafka.errors import KafkaError
+from kafka.structs import TopicPartition
 
 from services.chassis.errors import SlipwayError, Unavailable
+from services.chassis.kafka import make_consumer
 from services.chassis.lifecycle import Lifecycle
 from services.chassis.logging import get_logger
+from services.chassis.settings import KafkaSettings
 
 PART = "kafka"
 _PAUSE_FIRST_S, _PAUSE_MOST_S = 0.2, 5.0
@@ -32,6 +36,18 @@ def keep(session: Callable[[], None], lifecycle: Lifecycle) -> None:
             pause_s = min(2 * pause_s, _PAUSE_MOST_S)
 
 
+def whole_consumer(settings: KafkaSettings, group: str, topics: Iterable[str], **overrides: Any) -> KafkaConsumer:
+    """A consumer of every partition of the topics, from the group's offsets on.
+
+    It is assigned, not subscribed: the watermark needs one process that sees all, and one that comes back after a crash
+    need not wait until the group gives the dead one up. Raises Unavailable while a topic is not known to the broker.
+    """
+    consumer = make_consumer(settings, group, (), **overrides)
+    partitions = [TopicPartition(topic, number) for topic in topics for number in _partitions(consumer, topic)]
+    consumer.assign(partitions)
+    return consumer
+
+
 def lag(consumer: KafkaConsumer) -> int:
     """Records that the assigned partitions hold beyond our position, as of the last fetch."""
     ends = {partition: consumer.highwater(partition) for partition in consumer.assignment()}
@@ -40,3 +56,11 @@ def lag(consumer: KafkaConsumer) -> int:
 
 def _words(error: Exception) -> str:
     return str(error) if isinstance(error, SlipwayError) else repr(error)
+
+
+def _partitions(consumer: KafkaConsumer, topic: str) -> set[int]:
+    found: set[int] | None = consumer.partitions_for_topic(topic)
+    if not found:
+        consumer.close()
+        raise Unavailable(f"{topic} has no partitions yet")
+    return found

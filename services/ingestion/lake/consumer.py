@@ -9,7 +9,7 @@ from google.protobuf.message import DecodeError
 from kafka import KafkaConsumer
 
 from services.chassis.clock import proto_us
-from services.chassis.kafka import Record, consume, ensure_topics, make_consumer
+from services.chassis.kafka import Record, consume, ensure_topics
 from services.chassis.lifecycle import Lifecycle
 from services.chassis.logging import get_logger
 from services.contracts.events.v1.events_pb2 import EventRecord
@@ -18,12 +18,14 @@ from services.ingestion.lake.pacing import Pacing
 from services.ingestion.lake.rows import row_of
 from services.ingestion.lake.table import Source
 from services.ingestion.lake.writer import LakeWriter
-from services.ingestion.session import PART, lag
+from services.ingestion.session import PART, lag, whole_consumer
 from services.ingestion.settings import LakeSettings
 from services.problem import EventType
 from services.topics import events_topic
 
 GROUP = "lake"
+# Nobody waits for less than a flush.
+_FETCH = {"fetch_min_bytes": 1024 * 1024, "fetch_max_wait_ms": 500}
 _PARSE = EventRecord.FromString
 
 
@@ -41,7 +43,7 @@ class Keeping:
         types = {events_topic(name).name: name for name in self._event_types}
         writer = LakeWriter(settings.lake, self._event_types, settings.max_known_ids)
         ensure_topics(settings.kafka, types)
-        consumer = make_consumer(settings.kafka, GROUP, sorted(types))
+        consumer = whole_consumer(settings.kafka, GROUP, sorted(types), **_FETCH)
         pacing = Pacing(settings.flush_s, settings.flush_rows, settings.flush_share, last_s=time.monotonic())
         records = Records(consumer, types, writer, pacing)
         self._lifecycle.ready(PART)

@@ -76,8 +76,11 @@ class LakeWriter:
             self._known.of(duplicate.type, duplicate.day).duplicates.add(duplicate.origin)
 
     def _load(self, event_type: str, day: int) -> DayIds:
+        writer = self._types[event_type]
+        if not writer.has_rows(day):
+            return DayIds()
         table = self._duplicates.read(_ORIGIN, type=event_type, event_date=as_date(day))
-        return DayIds(self._types[event_type].ids(day), set(_origins(table)))
+        return DayIds(writer.ids(day), set(_origins(table)))
 
 
 class _TypeWriter:
@@ -120,10 +123,11 @@ class _TypeWriter:
         self._show(len(result.rows))
         return result
 
+    def has_rows(self, day: int) -> bool:
+        return day in self._days
+
     def ids(self, day: int) -> dict[str, Origin]:
         """The ids of an event date and where their rows come from."""
-        if day not in self._days:
-            return {}
         table = self._table.read(("event_id", *_ORIGIN), event_date=as_date(day))
         return dict(zip(table["event_id"].to_pylist(), _origins(table), strict=True))
 
