@@ -30,7 +30,8 @@ from services.problem import load_event_types
 
 _GRACE_S = 2
 _JOIN_S = 2.0
-_INTAKE_BLOCK_MS = 10_000
+# A caller of an API is answered soon, also while Kafka is down.
+_INTAKE = {"bootstrap_timeout_ms": 3000, "max_block_ms": 3000}
 # Batches are thousands of small objects without cycles; the default thresholds cost a sixth of the time.
 _GC_THRESHOLDS = (50_000, 20, 20)
 
@@ -71,7 +72,7 @@ async def _accept(settings: AcceptSettings) -> int:
         recordedtime_required=settings.availability == "recordedtime",
         max_event_bytes=settings.max_event_bytes,
     )
-    intake = Intake(validator, lambda: make_producer(settings.kafka, max_block_ms=_INTAKE_BLOCK_MS))
+    intake = Intake(validator, lambda: make_producer(settings.kafka, **_INTAKE))
     async with AsyncExitStack() as stack:
         stack.enter_context(lifecycle.ops_server(settings.host, settings.ops_port))
         stack.callback(intake.close)

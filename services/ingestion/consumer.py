@@ -5,18 +5,18 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from kafka import KafkaConsumer, KafkaProducer
 from kafka.structs import OffsetAndMetadata
 
 from services.chassis.clock import Now, to_proto, to_us
-from services.chassis.kafka import Record, consume, ensure_topics, make_producer
+from services.chassis.kafka import Record, consume, make_producer
 from services.chassis.lifecycle import Lifecycle
 from services.ingestion import metrics
 from services.ingestion.publisher import Publisher
-from services.ingestion.session import PART, lag, whole_consumer
+from services.ingestion.session import PART, BrokerCheck, lag, open_topics, whole_consumer
 from services.ingestion.settings import AcceptSettings
 from services.ingestion.stamping import Stamper
 from services.ingestion.validation import Accepted, Heartbeat, Rejected, Validator
@@ -52,9 +52,11 @@ class Accepting:
         """Until the process stops. Raises KafkaError or Unavailable when the broker does not answer."""
         kafka = self._settings.kafka
         topics = [events_topic(name).name for name in self._event_types]
-        ensure_topics(kafka, [UPSTREAM, dead_letters(UPSTREAM), *topics])
-        with _producer(self._settings) as producer:
-            consumer = whole_consumer(kafka, GROUP, [UPSTREAM], **_FETCH)
+        open_topics(kafka, [UPSTREAM, dead_letters(UPSTREAM), *topics])
+        with (
+            _producer(self._settings) as producer,
+            closing(whole_consumer(kafka, GROUP, [UPSTREAM], **_FETCH)) as consumer,
+        ):
             batches = Batches(
                 consumer=consumer,
                 publisher=Publisher(producer, self._event_types),
@@ -98,6 +100,7 @@ class Batches:
         self._stamper = stamper
         self._now = now
         self._idle_watermark_s = idle_watermark_s
+        self._broker = BrokerCheck(consumer)
         self._published_us: int | None = None
         self._published_at = time.monotonic()
 
@@ -142,6 +145,7 @@ class Batches:
 
     def idle(self) -> None:
         """With our own clock, nothing coming is knowledge too: the watermark follows the clock."""
+        self._broker.ask()
         metrics.LAG.set(lag(self._consumer))
         pause_s = time.monotonic() - self._published_at
         if self._stamper.trust_recordedtime or pause_s < self._idle_watermark_s:

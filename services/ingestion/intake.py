@@ -14,7 +14,7 @@ from services.ingestion import metrics
 from services.ingestion.validation import Accepted, Rejected, Validator
 from services.topics import UPSTREAM
 
-_CONFIRM_TIMEOUT_S = 30.0
+_CONFIRM_TIMEOUT_S = 5.0
 
 
 class Answer(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -10,13 +11,14 @@ from kafka.errors import KafkaError
 from kafka.structs import TopicPartition
 
 from services.chassis.errors import SlipwayError, Unavailable
-from services.chassis.kafka import make_consumer
+from services.chassis.kafka import ensure_topics, make_consumer, wait_for_kafka
 from services.chassis.lifecycle import Lifecycle
 from services.chassis.logging import get_logger
 from services.chassis.settings import KafkaSettings
 
 PART = "kafka"
-_PAUSE_FIRST_S, _PAUSE_MOST_S = 0.2, 5.0
+_PAUSE_FIRST_S, _PAUSE_MOST_S = 0.2, 2.0
+_CHECK_EVERY_S, _CHECK_TIMEOUT_MS = 2.0, 3000
 
 
 def keep(session: Callable[[], None], lifecycle: Lifecycle) -> None:
@@ -36,6 +38,12 @@ def keep(session: Callable[[], None], lifecycle: Lifecycle) -> None:
             pause_s = min(2 * pause_s, _PAUSE_MOST_S)
 
 
+def open_topics(settings: KafkaSettings, topics: Iterable[str]) -> None:
+    """Creates the topics that do not exist. Raises Unavailable soon if the broker does not answer."""
+    wait_for_kafka(settings, timeout_s=0)
+    ensure_topics(settings, topics)
+
+
 def whole_consumer(settings: KafkaSettings, group: str, topics: Iterable[str], **overrides: Any) -> KafkaConsumer:
     """A consumer of every partition of the topics, from the group's offsets on.
 
@@ -46,6 +54,20 @@ def whole_consumer(settings: KafkaSettings, group: str, topics: Iterable[str], *
     partitions = [TopicPartition(topic, number) for topic in topics for number in _partitions(consumer, topic)]
     consumer.assign(partitions)
     return consumer
+
+
+class BrokerCheck:
+    """A quiet topic and a broker that is gone look the same to a poll, so now and then it is asked."""
+
+    def __init__(self, consumer: KafkaConsumer) -> None:
+        self._consumer = consumer
+        self._asked_at = time.monotonic()
+
+    def ask(self) -> None:
+        """Raises KafkaError if it was asked and did not answer."""
+        if time.monotonic() - self._asked_at > _CHECK_EVERY_S:
+            self._consumer.end_offsets(list(self._consumer.assignment())[:1], timeout_ms=_CHECK_TIMEOUT_MS)
+            self._asked_at = time.monotonic()
 
 
 def lag(consumer: KafkaConsumer) -> int:

@@ -9,7 +9,7 @@ from google.protobuf.message import DecodeError
 from kafka import KafkaConsumer
 
 from services.chassis.clock import proto_us
-from services.chassis.kafka import Record, consume, ensure_topics
+from services.chassis.kafka import Record, consume
 from services.chassis.lifecycle import Lifecycle
 from services.chassis.logging import get_logger
 from services.contracts.events.v1.events_pb2 import EventRecord
@@ -18,7 +18,7 @@ from services.ingestion.lake.pacing import Pacing
 from services.ingestion.lake.rows import row_of
 from services.ingestion.lake.table import Source
 from services.ingestion.lake.writer import LakeWriter
-from services.ingestion.session import PART, lag, whole_consumer
+from services.ingestion.session import PART, BrokerCheck, lag, open_topics, whole_consumer
 from services.ingestion.settings import LakeSettings
 from services.problem import EventType
 from services.topics import events_topic
@@ -42,12 +42,12 @@ class Keeping:
         settings = self._settings
         types = {events_topic(name).name: name for name in self._event_types}
         writer = LakeWriter(settings.lake, self._event_types, settings.max_known_ids)
-        ensure_topics(settings.kafka, types)
+        open_topics(settings.kafka, types)
         consumer = whole_consumer(settings.kafka, GROUP, sorted(types), **_FETCH)
         pacing = Pacing(settings.flush_s, settings.flush_rows, settings.flush_share, last_s=time.monotonic())
         records = Records(consumer, types, writer, pacing)
         self._lifecycle.ready(PART)
-        consume(consumer, records.add, self._lifecycle.stopping, commit=records.flush_if_due, idle=records.flush_if_due)
+        consume(consumer, records.add, self._lifecycle.stopping, commit=records.flush_if_due, idle=records.idle)
 
 
 class Records:
@@ -62,6 +62,7 @@ class Records:
         self._types = types
         self._writer = writer
         self._pacing = pacing
+        self._broker = BrokerCheck(consumer)
         self._watermarks: dict[Source, int] = {}
 
     def add(self, batch: list[Record]) -> None:
@@ -89,6 +90,11 @@ class Records:
         self._consumer.commit()
         self._pacing.done(rows, time.process_time() - cpu_s, time.monotonic())
         metrics.LAKE_LAG.set(lag(self._consumer))
+
+    def idle(self) -> None:
+        """Raises as `flush_if_due` does, and when the broker is gone."""
+        self._broker.ask()
+        self.flush_if_due()
 
     def _watermark(self, source: Source, watermark_us: int, offset: int) -> None:
         """A type's watermark is that of its slowest partition, known once each has told its own."""
