@@ -14,13 +14,14 @@ None of the first three may import Feast, so that a service that needs only them
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from types import ModuleType
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict
@@ -173,21 +174,30 @@ def load_recipe(feature_repo: Path) -> ModelRecipe:
     return recipe
 
 
-def _attribute(feature_repo: Path, module: str, name: str) -> Any:
-    """`name` of `feature_repo/module.py`, whose siblings it may import as top-level modules (as Feast does)."""
-    path = (feature_repo / f"{module}.py").resolve()
+def load_module(feature_repo: Path, name: str) -> ModuleType:
+    """`feature_repo/name.py`, whose siblings it may import as top-level modules (as Feast does).
+
+    Siblings of another feature repository that were imported before make way. Raises Invalid if there is no such file.
+    """
+    path = (feature_repo / f"{name}.py").resolve()
     if not path.is_file():
         raise Invalid(f"{path} does not exist; SLIPWAY_FEATURE_REPO must name a folder that states a problem")
-    folder = str(path.parent)
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
-    loaded = sys.modules.get(module)
-    if loaded is None or getattr(loaded, "__file__", None) != str(path):
-        spec = importlib.util.spec_from_file_location(module, path)
-        assert spec is not None and spec.loader is not None
-        loaded = importlib.util.module_from_spec(spec)
-        sys.modules[module] = loaded
-        spec.loader.exec_module(loaded)
+    _make_way(path.parent)
+    return importlib.import_module(name)
+
+
+def _make_way(folder: Path) -> None:
+    """Top-level imports now find the modules of `folder`, and no others of the same names."""
+    if sys.path[0] != str(folder):
+        sys.path.insert(0, str(folder))
+    for path in folder.glob("*.py"):
+        loaded = sys.modules.get(path.stem)
+        if loaded is not None and getattr(loaded, "__file__", None) != str(path):
+            del sys.modules[path.stem]
+
+
+def _attribute(feature_repo: Path, module: str, name: str) -> Any:
+    loaded = load_module(feature_repo, module)
     if not hasattr(loaded, name):
-        raise Invalid(f"{path}: {name} is not defined")
+        raise Invalid(f"{loaded.__file__}: {name} is not defined")
     return getattr(loaded, name)
