@@ -1,0 +1,1 @@
+"""Events into windowed features: kept fresh online, the same offline."""
