@@ -5,7 +5,7 @@ Durations are microseconds. A feature's name is unique among all views that one 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
@@ -102,6 +102,8 @@ class OnDemandView:
     name: str
     request_fields: tuple[Column, ...]
     inputs: tuple[VectorFeature, ...]
+    integers: frozenset[str]
+    """Names (`<view>__<feature>`) of the inputs that are Int64."""
     outputs: tuple[str, ...]
     function: Callable[[dict[str, list[Any]]], dict[str, list[Any]]]
 
@@ -195,10 +197,9 @@ def _windowed(
     for key in join_keys:
         if key not in columns:
             raise Invalid(f"{where}: join key {key!r} is not a column of {source.name!r}; it has {', '.join(columns)}")
-    types = {field.name: field.dtype for field in view.schema}
+    types = {field.name: field.dtype for field in view.features}
     aggregations = tuple(_aggregations(where, view, columns, types))
-    if not aggregations:
-        raise Invalid(f"{where}: it has no aggregations")
+    _check_aggregations(where, aggregations, types, _text_columns(event_types[source.name]))
     return WindowedView(view.name, source.name, join_keys, aggregations, _us(view.ttl))
 
 
@@ -219,6 +220,38 @@ def _aggregations(
         yield Aggregation(name, each.column, Function(each.function), window_us, slide_us, types[name] == Int64)
 
 
+def _check_aggregations(
+    where: str, aggregations: Sequence[Aggregation], types: Mapping[str, FeastType], texts: Set[str]
+) -> None:
+    names = [each.name for each in aggregations]
+    if not names:
+        raise Invalid(f"{where}: it has no aggregations")
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise Invalid(f"{where}: two aggregations are named {twice[0]!r}")
+    if unfed := sorted(types.keys() - set(names)):
+        raise Invalid(f"{where}: no aggregation computes {unfed[0]!r} of its schema")
+    for each in aggregations:
+        if each.column in texts and each.function not in (Function.COUNT, Function.COUNT_DISTINCT):
+            raise Invalid(
+                f"{where}: {each.name!r} is the {each.function} of {each.column!r}, which holds text; "
+                f"that can be counted only ({Function.COUNT}, {Function.COUNT_DISTINCT})"
+            )
+
+
+def _text_columns(event_type: EventType) -> set[str]:
+    schema = event_type.payload.model_json_schema(mode="serialization")
+    definitions = schema.get("$defs", {})
+
+    def types(of: Mapping[str, Any]) -> Iterator[str]:
+        if "$ref" in of:
+            yield from types(definitions[of["$ref"].rpartition("/")[2]])
+        for option in of.get("anyOf", ()):
+            yield from types(option)
+        yield of.get("type", "")
+
+    return {name for name, of in schema["properties"].items() if "string" in types(of)}
+
+
 def _on_demand(view: OnDemandFeatureView, views: Mapping[str, WindowedView]) -> OnDemandView:
     where = f"on-demand feature view {view.name!r}"
     transformation = view.feature_transformation
@@ -234,8 +267,13 @@ def _on_demand(view: OnDemandFeatureView, views: Mapping[str, WindowedView]) -> 
     names = [each.feature for each in inputs] + [each.name for each in request_fields]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise Invalid(f"{where}: {', '.join(twice)} would be given to it twice; rename or select features")
+    integers = frozenset(each.name for each in inputs if _is_integer(views[each.view], each.feature))
     outputs = tuple(field.name for field in view.features)
-    return OnDemandView(view.name, request_fields, inputs, outputs, transformation.udf)
+    return OnDemandView(view.name, request_fields, inputs, integers, outputs, transformation.udf)
+
+
+def _is_integer(view: WindowedView, feature: str) -> bool:
+    return any(each.integer for each in view.aggregations if each.name == feature)
 
 
 def _schema(source: RequestSource) -> Sequence[Any]:
