@@ -46,8 +46,8 @@ def make_producer(settings: KafkaSettings, **overrides: Any) -> KafkaProducer:
     return KafkaProducer(**(config | overrides))
 
 
-def make_consumer(settings: KafkaSettings, group: str, topics: Sequence[str], **overrides: Any) -> KafkaConsumer:
-    """A consumer of a group that starts at the beginning and commits only when told."""
+def make_consumer(settings: KafkaSettings, group: str | None, topics: Sequence[str], **overrides: Any) -> KafkaConsumer:
+    """A consumer of a group (None: of none) that starts at the beginning and commits only when told."""
     config: dict[str, Any] = {
         "bootstrap_servers": settings.bootstrap_servers,
         "group_id": group,
