@@ -3,7 +3,8 @@
 SlipwayError
 ├── Invalid             the caller's input is wrong; names the field and the reason
 ├── NotFound            no such thing
-├── Conflict            the state forbids it (exists already, in progress, not ready)
+├── AlreadyExists       a thing of that name is there already
+├── Conflict            the state forbids it (in progress, not ready)
 ├── OutOfRange          a valid value that lies outside what we keep
 ├── Overloaded          refused early; try again later
 ├── Unavailable         a part that we need does not answer; try again
@@ -23,6 +24,10 @@ class Invalid(SlipwayError):
 
 class NotFound(SlipwayError):
     """No such thing."""
+
+
+class AlreadyExists(SlipwayError):
+    """A thing of that name is there already."""
 
 
 class Conflict(SlipwayError):
