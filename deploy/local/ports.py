@@ -5,7 +5,11 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, fields
 
+from services.chassis.errors import Invalid
+
 LOOPBACK = "127.0.0.1"
+_HIGHEST_PORT = 65_535
+_OFFSET = "SLIPWAY_PORT_OFFSET"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +58,13 @@ class Ports:
 
 
 def local_ports() -> Ports:
-    """The laptop's ports, moved by `SLIPWAY_PORT_OFFSET`."""
-    return Ports().moved(int(os.environ.get("SLIPWAY_PORT_OFFSET", "0")))
+    """The laptop's ports, moved by `SLIPWAY_PORT_OFFSET`. Raises Invalid if that is no number or moves them too far."""
+    text = os.environ.get(_OFFSET, "0")
+    standard = Ports()
+    most = _HIGHEST_PORT - max(getattr(standard, field.name) for field in fields(standard))
+    if not (text.isascii() and text.isdigit() and int(text) <= most):
+        raise Invalid(f"{_OFFSET}: expected a number from 0 to {most}, got {text!r}")
+    return standard.moved(int(text))
 
 
 def address(port: int) -> str:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from deploy.local import parts, probes
 from deploy.local.envoy import envoy_command
-from deploy.local.home import REPOSITORY, Home
-from deploy.local.ports import LOOPBACK, Ports, address
+from deploy.local.home import REPOSITORY, Home, local_feature_repo, local_home
+from deploy.local.ports import LOOPBACK, Ports, address, local_ports
 from services.problem import load_recipe
 
 SERVICES = (
@@ -53,6 +53,11 @@ class Platform:
     def envoy_bootstrap(self) -> Path:
         """Envoy's rendered configuration."""
         return self.home.run / "envoy.json"
+
+
+def local_platform() -> Platform:
+    """The one that SLIPWAY_HOME, SLIPWAY_PORT_OFFSET and SLIPWAY_FEATURE_REPO name. Raises Invalid."""
+    return Platform(local_home(), local_ports(), local_feature_repo())
 
 
 def processes(platform: Platform) -> list[Process]:
