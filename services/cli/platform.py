@@ -1,0 +1,192 @@
+"""`slipway up`, `down` and `status`: the processes of this machine."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+from rich.console import RenderableType
+from rich.live import Live
+from rich.markup import escape
+
+from deploy.local import preflight, supervise
+from deploy.local.processes import Platform, local_platform
+from deploy.local.supervise import Status
+from services.chassis.errors import SlipwayError
+from services.cli.display import coloured, err, out, table
+from services.cli.failures import FAILED, REFUSED, fail
+from services.cli.log_files import LogFiles
+from services.cli.log_view import show_until
+
+READY_WITHIN_S = 180.0
+_LAST_LINES = 15
+
+
+def up(
+    detach: Annotated[bool, typer.Option("--detach", "-d", help="Return when it is ready; it runs on.")] = False,
+    timeout: Annotated[float, typer.Option(help="Seconds in which everything must be ready.")] = READY_WITHIN_S,
+) -> None:
+    """Start the platform, wait until it is ready, show its logs; Ctrl-C stops all of it.
+
+    Its data lie in `SLIPWAY_HOME` (default `.slipway/`) and are found again by the next start.
+
+    Examples: `slipway up` · `slipway up --detach` · `SLIPWAY_PORT_OFFSET=1000 SLIPWAY_HOME=/tmp/second slipway up`
+    """
+    platform = local_platform()
+    if supervise.manager_pid(platform) is not None:
+        out().print(f"The platform of {platform.home.root} runs already; waiting until it is ready.")
+        _wait_ready(platform, timeout)
+        return
+    _refuse(preflight.problems(platform))
+    with _stops_on_signals():
+        try:
+            lines = _start(platform, timeout)
+            if detach:
+                _say_where(platform)
+                return
+            _say_where(platform)
+            out().print("Ctrl-C stops it.\n")
+            show_until(lines, lambda: supervise.manager_pid(platform) is None)
+            fail(f"supervisord has ended, and with it every process; see {platform.home.run / 'supervisord.log'}")
+        except KeyboardInterrupt:
+            _stop(platform)
+        except BaseException:
+            if not detach or supervise.manager_pid(platform) is not None:
+                _stop(platform)
+            raise
+
+
+def down(
+    kill: Annotated[bool, typer.Option(help="SIGKILL at once, as a crash would. Nothing is lost by it.")] = False,
+) -> None:
+    """Stop the platform: services first, then Envoy, MLflow, Redis and Kafka."""
+    platform = local_platform()
+    if supervise.manager_pid(platform) is None:
+        out().print(f"Nothing to stop: no platform of {platform.home.root} is running.")
+    elif kill:
+        supervise.kill(platform)
+        out().print("Killed.")
+    else:
+        _stop(platform)
+
+
+def status(
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Every process, whether it is ready and what it waits for. Exit code 0 only if all are ready."""
+    now = supervise.status(local_platform())
+    if as_json:
+        typer.echo(json.dumps([asdict(each) | {"ready": each.ready} for each in now], indent=2))
+    else:
+        out().print(_statuses(now))
+    if not all(each.ready for each in now):
+        raise typer.Exit(FAILED)
+
+
+def _start(platform: Platform, timeout_s: float) -> LogFiles:
+    """Prepares, starts and waits; the log files from where they ended before."""
+    with err().status("preparing Kafka's storage and the configuration"):
+        try:
+            supervise.prepare(platform)
+        except (OSError, RuntimeError) as error:
+            raise SlipwayError(str(error)) from error
+    lines = LogFiles.of(platform, from_end=True)
+    supervise.start(platform)
+    _wait_ready(platform, timeout_s)
+    return lines
+
+
+def _refuse(problems: list[str]) -> None:
+    if problems:
+        for problem in problems[:-1]:
+            err().print(f"[bold red]error:[/] {escape(problem)}")
+        fail(problems[-1], REFUSED)
+
+
+def _wait_ready(platform: Platform, timeout_s: float) -> None:
+    console = out()
+    if not console.is_terminal:
+        _wait_in_lines(platform, timeout_s)
+        return
+    with Live(console=console, refresh_per_second=4, transient=True) as live:
+        _wait(platform, timeout_s, lambda now: live.update(_statuses(now)))
+
+
+def _wait_in_lines(platform: Platform, timeout_s: float) -> None:
+    told: set[str] = set()
+
+    def tell(now: list[Status]) -> None:
+        for each in now:
+            if each.ready and each.name not in told:
+                told.add(each.name)
+                out().print(f"{each.name} is ready")
+
+    _wait(platform, timeout_s, tell)
+
+
+def _wait(platform: Platform, timeout_s: float, tell: Any) -> None:
+    try:
+        supervise.wait_ready(platform, timeout_s, tell)
+    except TimeoutError as error:
+        for late in supervise.status(platform):
+            if not late.ready:
+                _show_end_of_log(platform, late.name)
+        raise SlipwayError(str(error)) from error
+
+
+def _show_end_of_log(platform: Platform, process: str) -> None:
+    err().print(f"[bold]-- the last lines of {process}[/]")
+    for line in LogFiles.of(platform, [process]).last(_LAST_LINES):
+        err().print(escape(line.text))
+
+
+def _say_where(platform: Platform) -> None:
+    ports = platform.ports
+    out().print(
+        f"[bold green]ready[/]  console http://127.0.0.1:{ports.monitoring_http}  "
+        f"MLflow http://127.0.0.1:{ports.mlflow}  predictions 127.0.0.1:{ports.envoy} (gRPC)  "
+        f"events http://127.0.0.1:{ports.ingestion_http}/docs"
+    )
+
+
+def _stop(platform: Platform) -> None:
+    """A second Ctrl-C does not wait for anybody."""
+    try:
+        with err().status("stopping; Ctrl-C again kills"):
+            supervise.stop(platform)
+    except KeyboardInterrupt:
+        supervise.kill(platform)
+    except TimeoutError as error:
+        fail(f"{error}. `slipway down --kill` ends it")
+    out().print("Stopped.")
+
+
+@contextmanager
+def _stops_on_signals() -> Iterator[None]:
+    """SIGTERM and a closed terminal do what Ctrl-C does."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = {signum: signal.signal(signum, interrupt) for signum in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+
+
+def _statuses(now: list[Status]) -> RenderableType:
+    made = table("process", "state", "waiting for", "ports")
+    for each in now:
+        state = "ready" if each.ready else each.state.lower()
+        ports = " ".join(
+            str(port) if kind == each.name else f"{kind} {port}" for kind, port in sorted(each.ports.items())
+        )
+        made.add_row(each.name, coloured(state), escape(each.waiting_for or ""), ports)
+    return made
