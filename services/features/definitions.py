@@ -5,7 +5,8 @@ Durations are microseconds. A feature's name is unique among all views that one 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
@@ -221,7 +222,7 @@ def _aggregations(
 
 
 def _check_aggregations(
-    where: str, aggregations: Sequence[Aggregation], types: Mapping[str, FeastType], texts: Set[str]
+    where: str, aggregations: Sequence[Aggregation], types: Mapping[str, FeastType], texts: AbstractSet[str]
 ) -> None:
     names = [each.name for each in aggregations]
     if not names:
