@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import threading
-from collections.abc import Callable
 from contextlib import AsyncExitStack
 
 import grpc
@@ -15,21 +13,19 @@ from services.chassis.clock import utc_now
 from services.chassis.grpc_server import grpc_server
 from services.chassis.http_server import http_server
 from services.chassis.kafka import make_producer
+from services.chassis.kafka_session import PART, SessionThread
 from services.chassis.lifecycle import Lifecycle
-from services.chassis.logging import get_logger
 from services.contracts.ingestion.v1.ingestion_pb2_grpc import add_IngestionServiceServicer_to_server
 from services.ingestion.api import make_api
 from services.ingestion.consumer import Accepting
 from services.ingestion.intake import Intake
 from services.ingestion.lake.consumer import Keeping
 from services.ingestion.servicer import SERVICE, IngestionServicer
-from services.ingestion.session import PART, keep
 from services.ingestion.settings import AcceptSettings, LakeSettings
 from services.ingestion.validation import Validator
 from services.problem import load_event_types
 
 _GRACE_S = 2
-_JOIN_S = 2.0
 # A caller of an API is answered soon, also while Kafka is down.
 _INTAKE = {"bootstrap_timeout_ms": 3000, "max_block_ms": 3000}
 # Batches are thousands of small objects without cycles; the default thresholds cost a sixth of the time.
@@ -54,7 +50,8 @@ def run_lake() -> int:
     lifecycle.not_ready(PART, f"{settings.kafka.bootstrap_servers} has not answered yet")
     event_types = load_event_types(settings.feature_repo)
     with lifecycle.ops_server(settings.host, settings.ops_port):
-        worker = _Worker(Keeping(settings, event_types, lifecycle).run, lifecycle)
+        session = Keeping(settings, event_types, lifecycle).run
+        worker = SessionThread(session, lifecycle)
         lifecycle.stopping.wait()
         return worker.join()
 
@@ -76,7 +73,8 @@ async def _accept(settings: AcceptSettings) -> int:
     async with AsyncExitStack() as stack:
         stack.enter_context(lifecycle.ops_server(settings.host, settings.ops_port))
         stack.callback(intake.close)
-        worker = _Worker(Accepting(settings, list(event_types), validator, lifecycle, utc_now).run, lifecycle)
+        session = Accepting(settings, list(event_types), validator, lifecycle, utc_now).run
+        worker = SessionThread(session, lifecycle)
         await _serve_grpc(stack, settings, intake)
         lifecycle.ready("grpc")
         await stack.enter_async_context(
@@ -93,31 +91,3 @@ async def _serve_grpc(stack: AsyncExitStack, settings: AcceptSettings, intake: I
 
     address = f"{settings.host}:{settings.grpc_port}"
     await stack.enter_async_context(grpc_server(address, register, [SERVICE], grace_s=_GRACE_S))
-
-
-class _Worker:
-    """The Kafka loop in a thread. The process lives as long as it does, and stops without it if it does not end.
-
-    Nothing is lost by that: what was not committed is delivered again.
-    """
-
-    def __init__(self, session: Callable[[], None], lifecycle: Lifecycle) -> None:
-        self._session = session
-        self._lifecycle = lifecycle
-        self._failed = False
-        self._thread = threading.Thread(target=self._run, name=PART, daemon=True)
-        self._thread.start()
-
-    def join(self) -> int:
-        """The exit code: 1 if the loop ended by an error of ours."""
-        self._thread.join(_JOIN_S)
-        return int(self._failed)
-
-    def _run(self) -> None:
-        try:
-            keep(self._session, self._lifecycle)
-        except Exception:
-            get_logger().exception("loop_failed")
-            self._failed = True
-        finally:
-            self._lifecycle.stop()

@@ -13,10 +13,10 @@ from kafka.structs import OffsetAndMetadata
 
 from services.chassis.clock import Now, to_proto, to_us
 from services.chassis.kafka import Record, consume, make_producer
+from services.chassis.kafka_session import PART, BrokerCheck, lag, open_topics, whole_consumer
 from services.chassis.lifecycle import Lifecycle
 from services.ingestion import metrics
 from services.ingestion.publisher import Publisher
-from services.ingestion.session import PART, BrokerCheck, lag, open_topics, whole_consumer
 from services.ingestion.settings import AcceptSettings
 from services.ingestion.stamping import Stamper
 from services.ingestion.validation import Accepted, Heartbeat, Rejected, Validator

@@ -10,6 +10,7 @@ from kafka import KafkaConsumer
 
 from services.chassis.clock import proto_us
 from services.chassis.kafka import Record, consume
+from services.chassis.kafka_session import PART, BrokerCheck, lag, open_topics, whole_consumer
 from services.chassis.lifecycle import Lifecycle
 from services.chassis.logging import get_logger
 from services.contracts.events.v1.events_pb2 import EventRecord
@@ -18,7 +19,6 @@ from services.ingestion.lake.pacing import Pacing
 from services.ingestion.lake.rows import row_of
 from services.ingestion.lake.table import Source
 from services.ingestion.lake.writer import LakeWriter
-from services.ingestion.session import PART, BrokerCheck, lag, open_topics, whole_consumer
 from services.ingestion.settings import LakeSettings
 from services.problem import EventType
 from services.topics import events_topic

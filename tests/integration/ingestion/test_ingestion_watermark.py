@@ -8,9 +8,9 @@ from datetime import timedelta
 
 from services.chassis.clock import from_proto, parse_rfc3339, rfc3339, utc_now
 from services.chassis.kafka import consume, ensure_topics, make_producer
+from services.chassis.kafka_session import whole_consumer
 from services.ingestion.consumer import GROUP, Batches
 from services.ingestion.publisher import Publisher
-from services.ingestion.session import whole_consumer
 from services.ingestion.stamping import Stamper
 from services.ingestion.validation import Validator
 from services.topics import UPSTREAM, dead_letters, events_topic

@@ -1,7 +1,8 @@
-"""Staying with a broker that comes and goes."""
+"""Staying with a broker that comes and goes, in a thread that the process lives as long as."""
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -17,25 +18,59 @@ from services.chassis.logging import get_logger
 from services.chassis.settings import KafkaSettings
 
 PART = "kafka"
+GONE = (KafkaError, Unavailable)
+"""A part that a session needs does not answer."""
 _PAUSE_FIRST_S, _PAUSE_MOST_S = 0.2, 2.0
 _CHECK_EVERY_S, _CHECK_TIMEOUT_MS = 2.0, 3000
+_JOIN_S = 2.0
 
 
-def keep(session: Callable[[], None], lifecycle: Lifecycle) -> None:
+def keep(session: Callable[[], None], lifecycle: Lifecycle, again_after: tuple[type[Exception], ...] = GONE) -> None:
     """Runs `session` until the process stops, again from its start whenever a part that it needs does not answer.
 
     A session reads its state from what is durable, so whatever it had in memory may be dropped. It calls
-    `lifecycle.ready` itself. Errors that are not of Kafka's or of the store's are ours and are raised.
+    `lifecycle.ready` itself. Errors that are not among `again_after` are ours and are raised.
     """
     pause_s = _PAUSE_FIRST_S
     while not lifecycle.stopping.is_set():
         try:
             session()
-        except (KafkaError, Unavailable) as error:
+        except again_after as error:
             lifecycle.not_ready(PART, _words(error))
             get_logger().warning("session_lost", error=_words(error), pause_s=pause_s)
             lifecycle.stopping.wait(pause_s)
             pause_s = min(2 * pause_s, _PAUSE_MOST_S)
+
+
+class SessionThread:
+    """`keep` in a thread. The process lives as long as it does, and stops without it if it does not end.
+
+    Nothing is lost by that: what was not committed is delivered again.
+    """
+
+    def __init__(
+        self, session: Callable[[], None], lifecycle: Lifecycle, again_after: tuple[type[Exception], ...] = GONE
+    ) -> None:
+        self._session = session
+        self._lifecycle = lifecycle
+        self._again_after = again_after
+        self._failed = False
+        self._thread = threading.Thread(target=self._run, name=PART, daemon=True)
+        self._thread.start()
+
+    def join(self) -> int:
+        """The exit code: 1 if the session ended by an error of ours."""
+        self._thread.join(_JOIN_S)
+        return int(self._failed)
+
+    def _run(self) -> None:
+        try:
+            keep(self._session, self._lifecycle, self._again_after)
+        except Exception:
+            get_logger().exception("loop_failed")
+            self._failed = True
+        finally:
+            self._lifecycle.stop()
 
 
 def open_topics(settings: KafkaSettings, topics: Iterable[str]) -> None:
