@@ -6,27 +6,19 @@ every courier is slower, which drifts the features and spoils a model of before.
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+
+from loadtests.upstream import Upstream, cloud_event, heartbeat, instant
+
+__all__ = ["Upstream", "heartbeat", "parcels"]
 
 START = datetime(2024, 3, 1, tzinfo=UTC)
 SHOPS, COURIERS = 6, 12
 TO_PICKUP, TO_DOOR = timedelta(hours=2), timedelta(hours=1)
 KNOWN_AFTER = timedelta(seconds=30)
 LOST_KNOWN_AFTER = timedelta(hours=6)
-
-
-@dataclass(frozen=True, slots=True)
-class Upstream:
-    """An event as upstream sends it: when it became known, its id, its CloudEvents type and the CloudEvent's JSON."""
-
-    recorded_at: datetime
-    event_id: str
-    type: str
-    value: bytes
 
 
 def parcels(
@@ -41,11 +33,6 @@ def parcels(
     return sorted(
         _events(since, until, shift_at, per_hour, seed), key=lambda event: (event.recorded_at, event.event_id)
     )
-
-
-def heartbeat(known_by: datetime) -> Upstream:
-    """ "You have everything that became known by then"."""
-    return _cloud_event(f"heartbeat/{known_by.isoformat()}", "slipway.heartbeat", known_by, known_by, {})
 
 
 def _events(
@@ -75,7 +62,7 @@ def _parcel(
         "courier": f"courier-{courier}" if chance.random() > 0.01 else None,
     }
     pickup_at = ordered_at + TO_PICKUP
-    ordered = who | {"pickup_at": _instant(pickup_at), "weight_kg": round(chance.uniform(0.1, 20.0), 2)}
+    ordered = who | {"pickup_at": instant(pickup_at), "weight_kg": round(chance.uniform(0.1, 20.0), 2)}
     yield _cloud_event(f"{parcel_id}/ordered", "parcel.ordered", ordered_at, ordered_at + KNOWN_AFTER, ordered)
     if chance.random() < 0.02:
         lost_at = pickup_at + LOST_KNOWN_AFTER
@@ -90,18 +77,4 @@ def _parcel(
 
 
 def _cloud_event(event_id: str, kind: str, time: datetime, recorded_at: datetime, data: dict[str, object]) -> Upstream:
-    event = {
-        "specversion": "1.0",
-        "id": event_id,
-        "source": "/parcels",
-        "type": kind,
-        "time": _instant(time),
-        "recordedtime": _instant(recorded_at),
-        "datacontenttype": "application/json",
-        "data": data,
-    }
-    return Upstream(recorded_at, event_id, kind, json.dumps(event).encode())
-
-
-def _instant(moment: datetime) -> str:
-    return moment.astimezone(UTC).replace(microsecond=0).isoformat().replace("+00:00", "Z")
+    return cloud_event(event_id, kind, "/parcels", time=time, recorded_at=recorded_at, data=data)
