@@ -54,11 +54,7 @@ def redis_command(folder: Path, port: int) -> list[str]:
 
 def mlflow_command(folder: Path, port: int) -> list[str]:
     """MLflow's server with a SQLite store and proxied artifacts in `folder`, which must exist."""
-    return [
-        *(sys.executable, "-m", "mlflow", "server", "--host", LOOPBACK, "--port", str(port), "--workers", "1"),
-        *("--backend-store-uri", f"sqlite:///{folder / 'mlflow.sqlite'}"),
-        *("--artifacts-destination", str(folder / "artifacts"), "--serve-artifacts"),
-    ]
+    return [sys.executable, "-m", "deploy.local.mlflow_server", str(folder), str(port)]
 
 
 def _java(folder: Path) -> list[str]:

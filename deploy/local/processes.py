@@ -84,7 +84,7 @@ def _parts(platform: Platform) -> list[Process]:
             probes.http_ready(ports.mlflow, "/health"),
             ports.of("mlflow"),
             rank=1,
-            environment=parts.QUIET,
+            environment=parts.QUIET | {"PYTHONPATH": str(REPOSITORY)},
         ),
         Process(
             "envoy",

@@ -29,6 +29,9 @@ from deploy.local.processes import Platform, Process, processes
 
 STOP_TIMEOUT_S = 90.0
 _LOG_BYTES = "20MB"
+_ALIVE = frozenset({"STARTING", "RUNNING"})
+# What ends within so many seconds is started again after a pause that grows by a second each time, however often.
+_START_S, _RETRIES = 5, 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,7 @@ class Status:
     @property
     def ready(self) -> bool:
         """It runs and says so itself."""
-        return self.state == "RUNNING" and self.waiting_for is None
+        return self.state in _ALIVE and self.waiting_for is None
 
 
 def prepare(platform: Platform) -> None:
@@ -142,7 +145,7 @@ def wait_ready(platform: Platform, timeout_s: float, tell: Callable[[list[Status
 
 def _status(process: Process, info: dict[str, Any] | None) -> Status:
     state = info["statename"] if info else "STOPPED"
-    waiting_for = process.ready() if state in {"RUNNING", "STARTING"} else "not running"
+    waiting_for = process.ready() if state in _ALIVE else "not running"
     return Status(process.name, state, info["pid"] or None if info else None, waiting_for, dict(process.ports))
 
 
@@ -170,20 +173,28 @@ childlogdir={_escaped(str(platform.home.logs))}
 [rpcinterface:supervisor]
 supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
 """
-    return head + "".join(_program(platform, process) for process in table)
+    return head + "".join(_group(platform, rank, table) for rank in sorted({process.rank for process in table}))
+
+
+def _group(platform: Platform, rank: int, table: list[Process]) -> str:
+    """supervisord stops one group after the other, and the processes of one group at the same time."""
+    members = [process for process in table if process.rank == rank]
+    names = ",".join(process.name for process in members)
+    head = f"\n[group:rank{rank}]\nprograms={names}\npriority={rank}\n"
+    return head + "".join(_program(platform, process) for process in members)
 
 
 def _program(platform: Platform, process: Process) -> str:
     # setpriv: the kernel kills the process when supervisord dies, so that nothing is left holding ports.
-    command = shlex.join(["setpriv", "--pdeathsig", "KILL", *process.command])
-    environment = ",".join(f'{name}="{_quoted(value)}"' for name, value in process.environment.items())
+    # env: supervisord's own `environment` cannot hold a value with quotes in it.
+    environment = [f"{name}={value}" for name, value in process.environment.items()]
+    command = shlex.join(["setpriv", "--pdeathsig", "KILL", "env", *environment, *process.command])
     return f"""
 [program:{process.name}]
 command={_escaped(command)}
 directory={_escaped(str(platform.home.run))}
-environment={environment}
-priority={process.rank}
-startsecs=0
+startsecs={_START_S}
+startretries={_RETRIES}
 autorestart=true
 stopsignal=TERM
 stopwaitsecs={process.stop_s}
@@ -197,10 +208,6 @@ redirect_stderr=true
 def _escaped(text: str) -> str:
     """supervisord expands %(name)s."""
     return text.replace("%", "%%")
-
-
-def _quoted(text: str) -> str:
-    return _escaped(text).replace("\\", "\\\\").replace('"', '\\"')
 
 
 def _wait(holds: Callable[[], bool], timeout_s: float, otherwise: str) -> None:

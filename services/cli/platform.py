@@ -45,19 +45,17 @@ def up(
     _refuse(preflight.problems(platform))
     with _stops_on_signals():
         try:
-            lines = _start(platform, timeout)
-            if detach:
-                _say_where(platform)
-                return
+            _start(platform, timeout)
             _say_where(platform)
+            if detach:
+                return
             out().print("Ctrl-C stops it.\n")
-            show_until(lines, lambda: supervise.manager_pid(platform) is None)
+            show_until(LogFiles.of(platform, from_end=True), lambda: supervise.manager_pid(platform) is None)
             fail(f"supervisord has ended, and with it every process; see {platform.home.run / 'supervisord.log'}")
         except KeyboardInterrupt:
             _stop(platform)
-        except BaseException:
-            if not detach or supervise.manager_pid(platform) is not None:
-                _stop(platform)
+        except SlipwayError:
+            _stop(platform)
             raise
 
 
@@ -88,17 +86,14 @@ def status(
         raise typer.Exit(FAILED)
 
 
-def _start(platform: Platform, timeout_s: float) -> LogFiles:
-    """Prepares, starts and waits; the log files from where they ended before."""
+def _start(platform: Platform, timeout_s: float) -> None:
     with err().status("preparing Kafka's storage and the configuration"):
         try:
             supervise.prepare(platform)
+            supervise.start(platform)
         except (OSError, RuntimeError) as error:
             raise SlipwayError(str(error)) from error
-    lines = LogFiles.of(platform, from_end=True)
-    supervise.start(platform)
     _wait_ready(platform, timeout_s)
-    return lines
 
 
 def _refuse(problems: list[str]) -> None:
