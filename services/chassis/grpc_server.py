@@ -46,6 +46,7 @@ _STATUS: dict[type[SlipwayError], grpc.StatusCode] = {
 }
 
 Handler = TypeVar("Handler", bound=Callable[..., Awaitable[Any]])
+StreamHandler = TypeVar("StreamHandler", bound=Callable[..., AsyncIterator[Any]])
 
 
 def status_of(error: SlipwayError) -> grpc.StatusCode:
@@ -58,17 +59,35 @@ def unary(handler: Handler) -> Handler:
 
     @wraps(handler)
     async def translated(self: Any, request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
-        try:
+        async with _statuses(handler.__name__, context):
             return await handler(self, request, context)
-        except SlipwayError as error:
-            await context.abort(status_of(error), str(error))
-        except grpc.aio.AbortError:
-            raise
-        except Exception:
-            get_logger().exception("call_failed", method=handler.__name__)
-            await context.abort(grpc.StatusCode.INTERNAL, "internal error; the server's log has the details")
 
     return translated  # type: ignore[return-value]
+
+
+def streaming(handler: StreamHandler) -> StreamHandler:
+    """The same for methods that answer with a stream: `async def Method(self, request, context)` with `yield`."""
+
+    @wraps(handler)
+    async def translated(self: Any, request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
+        async with _statuses(handler.__name__, context):
+            async for answer in handler(self, request, context):
+                yield answer
+
+    return translated  # type: ignore[return-value]
+
+
+@asynccontextmanager
+async def _statuses(method: str, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[None]:
+    try:
+        yield
+    except SlipwayError as error:
+        await context.abort(status_of(error), str(error))
+    except grpc.aio.AbortError:
+        raise
+    except Exception:
+        get_logger().exception("call_failed", method=method)
+        await context.abort(grpc.StatusCode.INTERNAL, "internal error; the server's log has the details")
 
 
 @asynccontextmanager
