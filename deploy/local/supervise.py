@@ -64,7 +64,7 @@ def prepare(platform: Platform) -> None:
         router=address(ports.router_http),
     )
     platform.envoy_bootstrap.write_text(json.dumps(bootstrap, indent=2))
-    (home.run / "supervisord.conf").write_text(_configuration(platform, table))
+    (home.run / "supervisord.conf").write_text(configuration(platform, table))
 
 
 def start(platform: Platform) -> None:
@@ -158,7 +158,8 @@ def _supervisor(platform: Platform) -> Iterator[Any]:
         yield proxy
 
 
-def _configuration(platform: Platform, table: list[Process]) -> str:
+def configuration(platform: Platform, table: list[Process]) -> str:
+    """supervisord's configuration file."""
     run = platform.home.run
     head = f"""\
 [unix_http_server]

@@ -16,7 +16,7 @@ from services.cli.rpc import IS_IT_RUNNING
 from services.topics import UPSTREAM, dead_letters
 
 TOPIC = dead_letters(UPSTREAM)
-_POLL_MS = 500
+_POLL_MS, _ANSWERS_MS = 500, 5000
 _SEND_S = 30.0
 _HEADER = "slipway-"
 
@@ -49,7 +49,7 @@ class DeadLetter:
 def read_all(kafka: KafkaSettings) -> list[DeadLetter]:
     """All of them, in each partition's order. Raises Unavailable if the broker does not answer."""
     with _answering(kafka):
-        consumer = make_consumer(kafka, group="", topics=(), group_id=None)
+        consumer = make_consumer(kafka, None, (), bootstrap_timeout_ms=_ANSWERS_MS)
         try:
             return list(_read(consumer))
         finally:
