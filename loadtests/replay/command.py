@@ -13,6 +13,7 @@ from rich.console import Console
 from deploy.local.home import Home, local_feature_repo, local_home
 from deploy.local.ports import address, local_ports
 from loadtests.replay.display import books, progress_bar
+from loadtests.replay.mess import HOLD
 from loadtests.replay.plan import Plan
 from loadtests.replay.player import Replay
 from loadtests.upstream import Source
@@ -40,6 +41,11 @@ def replay(
     answers: Annotated[Path | None, typer.Option(help="Write the answers here, one JSON object a line.")] = None,
     home: Annotated[Path | None, typer.Option(help="The platform's folder; default: SLIPWAY_HOME.")] = None,
     state: Annotated[Path | None, typer.Option(help="Position file; default: replay/position.json in home.")] = None,
+    kafka: Annotated[
+        str | None, typer.Option(envvar="SLIPWAY_KAFKA__BOOTSTRAP_SERVERS", help="host:port; default: the laptop's.")
+    ] = None,
+    features: Annotated[str | None, typer.Option(envvar="SLIPWAY_FEATURES", help="FeaturesService.")] = None,
+    inference: Annotated[str | None, typer.Option(help="Envoy; default: the laptop's.")] = None,
     source: Annotated[str, typer.Option(help="module:function that returns the source of events.")] = FLIGHTS,
 ) -> None:
     """Plays upstream and the client against the local platform. Run again, it goes on where it was."""
@@ -51,16 +57,16 @@ def replay(
             source=events,
             feature_repo=local_feature_repo(),
             state=state or folder.state("replay") / "position.json",
-            kafka=KafkaSettings(bootstrap_servers=address(ports.kafka)),
-            features=address(ports.features_grpc) if wait else None,
-            inference=address(ports.envoy),
+            kafka=KafkaSettings(bootstrap_servers=kafka or address(ports.kafka)),
+            features=(features or address(ports.features_grpc)) if wait else None,
+            inference=inference or address(ports.envoy),
             begins=None if begins is None else read_moment(begins),
             speed=speed,
             mess_share=mess,
             mess_seed=mess_seed,
             answers=answers,
         )
-        _play(plan, events.ends if until is None else read_moment(until), predict=predict and wait)
+        _play(plan, events.ends + HOLD if until is None else read_moment(until), predict=predict and wait)
     except KeyboardInterrupt:
         Console(stderr=True).print("Stopped; the same command goes on from here.")
         raise typer.Exit(_INTERRUPTED) from None

@@ -28,8 +28,8 @@ from tests.support import eventually
 class CountingPlatform(features_pb2_grpc.FeaturesServiceServicer, v2_grpc.GRPCInferenceServiceServicer):
     """Reads the events topics; its prediction is how many events it has read that were available by the as-of moment.
 
-    So a question that comes before its moment is over gets a lower answer, as it would from real features. `outage` makes
-    it UNAVAILABLE; `asked` counts the calls by request id that it answered.
+    So a question that comes before its moment is over gets a lower answer, as it would from real features. `outage`
+    makes it UNAVAILABLE; `asked` counts the calls by request id that it answered.
     """
 
     def __init__(self, kafka: KafkaSettings, event_types: Sequence[str], inputs: dict[str, str]) -> None:

@@ -10,9 +10,9 @@ import random
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
-from loadtests.upstream import Upstream, cloud_event, heartbeat, instant
+from loadtests.upstream import Listed, Upstream, cloud_event, heartbeat, instant
 
-__all__ = ["Upstream", "heartbeat", "parcels"]
+__all__ = ["Upstream", "heartbeat", "parcels", "two_days"]
 
 START = datetime(2024, 3, 1, tzinfo=UTC)
 SHOPS, COURIERS = 6, 12
@@ -33,6 +33,11 @@ def parcels(
     return sorted(
         _events(since, until, shift_at, per_hour, seed), key=lambda event: (event.recorded_at, event.event_id)
     )
+
+
+def two_days() -> Listed:
+    """The parcels of the first two days, as a source for the replay."""
+    return Listed(parcels(until=START + timedelta(days=2)))
 
 
 def _events(
