@@ -22,7 +22,7 @@ from xmlrpc.client import ServerProxy
 
 from supervisor.xmlrpc import SupervisorTransport
 
-from deploy.local import parts
+from deploy.local import parts, preflight
 from deploy.local.envoy import envoy_config
 from deploy.local.ports import address
 from deploy.local.processes import Platform, Process, processes
@@ -48,6 +48,11 @@ class Status:
     def ready(self) -> bool:
         """It runs and says so itself."""
         return self.state in _ALIVE and self.waiting_for is None
+
+
+def obstacles(platform: Platform) -> list[str]:
+    """What stands in the way of a start, each with what to do; nothing is touched."""
+    return preflight.problems(platform)
 
 
 def prepare(platform: Platform) -> None:

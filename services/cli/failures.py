@@ -12,7 +12,7 @@ from services.chassis.errors import SlipwayError
 from services.cli.display import err
 
 FAILED, REFUSED = 1, 2
-"""Exit codes: it was tried and did not work; it was not begun (usage, preflight)."""
+"""Exit codes: it was tried and did not work; it was not begun."""
 
 
 class OneLineErrors(TyperGroup):

@@ -14,7 +14,7 @@ from rich.console import RenderableType
 from rich.live import Live
 from rich.markup import escape
 
-from deploy.local import preflight, supervise
+from deploy.local import supervise
 from deploy.local.processes import Platform, local_platform
 from deploy.local.supervise import Status
 from services.chassis.errors import SlipwayError
@@ -42,7 +42,7 @@ def up(
         out().print(f"The platform of {platform.home.root} runs already; waiting until it is ready.")
         _wait_ready(platform, timeout)
         return
-    _refuse(preflight.problems(platform))
+    _refuse(supervise.obstacles(platform))
     with _stops_on_signals():
         try:
             _start(platform, timeout)
