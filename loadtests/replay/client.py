@@ -24,8 +24,8 @@ from services.contracts.features.v1 import features_pb2, features_pb2_grpc
 from services.contracts.open_inference.v2 import grpc_predict_v2_pb2 as v2
 
 ROUTING_KEY = "x-routing-key"
-_INFER = "/inference.GRPCInferenceService/ModelInfer"
-_METADATA = "/inference.GRPCInferenceService/ModelMetadata"
+INFER = "/inference.GRPCInferenceService/ModelInfer"
+METADATA = "/inference.GRPCInferenceService/ModelMetadata"
 _CALL_TIMEOUT_S = 10.0
 _PAUSE_FIRST_S, _PAUSE_MOST_S = 0.1, 2.0
 _TRY_AGAIN = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED)
@@ -65,10 +65,13 @@ class RequestForm:
         self._inputs = [(tensor.name, _ENCODE[tensor.datatype]) for tensor in metadata.inputs]
         self.shared = shared.SerializeToString(deterministic=True)
 
-    def fill(self, question: Question) -> bytes:
-        """The request of one row, in raw bytes. Raises AttributeError if the spine's event lacks an input."""
+    def fill(self, question: Question, request_id: str = "") -> bytes:
+        """The request of one row, in raw bytes; its id is the entity's unless another is given.
+
+        Raises AttributeError if the spine's event lacks an input.
+        """
         own = v2.ModelInferRequest(
-            id=question.entity_id,
+            id=request_id or question.entity_id,
             raw_input_contents=[encode(getattr(question.payload, name)) for name, encode in self._inputs],
         )
         own.parameters["as_of"].string_param = rfc3339(question.as_of)
@@ -84,7 +87,7 @@ class PredictionClient:
         self._patience_s = patience_s
         self._channels = [grpc.aio.insecure_channel(address, options=_CHANNEL) for _ in range(connections)]
         self._infer: Iterator[Any] = itertools.cycle(
-            [channel.unary_unary(_INFER, None, v2.ModelInferResponse.FromString) for channel in self._channels]
+            [channel.unary_unary(INFER, None, v2.ModelInferResponse.FromString) for channel in self._channels]
         )
         self._form: RequestForm | None = None
         self._form_lock = asyncio.Lock()
@@ -136,7 +139,7 @@ class PredictionClient:
 
     async def _model_metadata(self) -> v2.ModelMetadataResponse:
         call = self._channels[0].unary_unary(
-            _METADATA, v2.ModelMetadataRequest.SerializeToString, v2.ModelMetadataResponse.FromString
+            METADATA, v2.ModelMetadataRequest.SerializeToString, v2.ModelMetadataResponse.FromString
         )
         deadline = time.monotonic() + self._patience_s
         while True:

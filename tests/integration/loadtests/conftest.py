@@ -37,6 +37,7 @@ def platform(kafka: KafkaSettings) -> RunPlatform:
             run_service("services.ingestion", "accept", env=env),
             CountingPlatform(kafka, list(load_event_types(feature_repo)), INPUTS[feature_repo]).serve() as counting,
         ):
+            counting.ingestion = f"http://127.0.0.1:{env['SLIPWAY_HTTP_PORT']}"
             yield counting
 
     return run

@@ -46,6 +46,7 @@ class CountingPlatform(features_pb2_grpc.FeaturesServiceServicer, v2_grpc.GRPCIn
         self.requests: list[v2.ModelInferRequest] = []
         self.routing_keys: set[str] = set()
         self.address = ""
+        self.ingestion = ""
 
     @contextmanager
     def serve(self) -> Iterator[CountingPlatform]:

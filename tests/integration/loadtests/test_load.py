@@ -1,0 +1,42 @@
+"""The load generators as processes, against a real ingestion and an inference by rule."""
+
+from __future__ import annotations
+
+import sys
+
+from tests.integration.loadtests.conftest import RunPlatform
+from tests.integration.loadtests.platform import CountingPlatform
+from tests.support import PARCELS
+from tests.support.process import Running, start_process
+
+
+def _locust(running: CountingPlatform, *options: str) -> Running:
+    command = [
+        *(sys.executable, "-m", "locust", "-f", "loadtests/locustfile.py", "--headless", "--only-summary"),
+        *("-u", "4", "-r", "4", "-t", "4s", "--p95-ms", "5000"),
+        *("--source", "tests.problems.parcels.upstream:two_days"),
+        *("--inference", running.address, "--features", running.address, "--ingestion", running.ingestion, *options),
+    ]
+    return start_process(command, env={"SLIPWAY_FEATURE_REPO": str(PARCELS)}, ops_port=0)
+
+
+def test_locust_walks_both_journeys_and_passes(platform: RunPlatform):
+    with platform(PARCELS) as running:
+        load = _locust(running)
+        code = load.process.wait(60)
+
+    assert code == 0, load.output
+    assert "target missed" not in load.output
+    assert running.asked.total() == len(running.asked) > 20
+    assert all(request_id.startswith("load/") for request_id in running.asked)
+
+
+def test_locust_fails_when_a_target_is_missed(platform: RunPlatform):
+    with platform(PARCELS) as running:
+        running.outage.set()
+        load = _locust(running)
+        code = load.process.wait(60)
+
+    assert code == 1, load.output
+    assert "target missed: predict: 100.00% failed" in load.output
+    assert "target missed: publish: 1" not in load.output
