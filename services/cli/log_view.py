@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from rich.markup import escape
 
@@ -27,7 +27,7 @@ def show_until(lines: LogFiles, ended: Callable[[], bool]) -> None:
             time.sleep(_PAUSE_S)
 
 
-def show(lines: list[Line]) -> None:
+def show(lines: Iterable[Line]) -> None:
     """Prints them as they are ordered."""
     console = out()
     for line in lines:

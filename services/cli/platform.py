@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import RenderableType
@@ -21,9 +21,9 @@ from services.chassis.errors import SlipwayError
 from services.cli.display import coloured, err, out, table
 from services.cli.failures import FAILED, REFUSED, fail
 from services.cli.log_files import LogFiles
-from services.cli.log_view import show_until
+from services.cli.log_view import show, show_until
 
-READY_WITHIN_S = 180.0
+READY_WITHIN_S = 240.0
 _LAST_LINES = 15
 
 
@@ -40,7 +40,7 @@ def up(
     platform = local_platform()
     if supervise.manager_pid(platform) is not None:
         out().print(f"The platform of {platform.home.root} runs already; waiting until it is ready.")
-        _wait_ready(platform, timeout)
+        _wait_ready(platform, timeout, LogFiles.of(platform))
         return
     _refuse(supervise.obstacles(platform))
     with _stops_on_signals():
@@ -90,10 +90,11 @@ def _start(platform: Platform, timeout_s: float) -> None:
     with err().status("preparing Kafka's storage and the configuration"):
         try:
             supervise.prepare(platform)
+            lines = LogFiles.of(platform, from_end=True)
             supervise.start(platform)
         except (OSError, RuntimeError) as error:
             raise SlipwayError(str(error)) from error
-    _wait_ready(platform, timeout_s)
+    _wait_ready(platform, timeout_s, lines)
 
 
 def _refuse(problems: list[str]) -> None:
@@ -103,16 +104,22 @@ def _refuse(problems: list[str]) -> None:
         fail(problems[-1], REFUSED)
 
 
-def _wait_ready(platform: Platform, timeout_s: float) -> None:
-    console = out()
-    if not console.is_terminal:
-        _wait_in_lines(platform, timeout_s)
-        return
-    with Live(console=console, refresh_per_second=4, transient=True) as live:
-        _wait(platform, timeout_s, lambda now: live.update(_statuses(now)))
+def _wait_ready(platform: Platform, timeout_s: float, lines: LogFiles) -> None:
+    """Shows how it goes. Raises SlipwayError after the last lines of what was not ready in time."""
+    try:
+        if out().is_terminal:
+            with Live(console=out(), refresh_per_second=4, transient=True) as live:
+                supervise.wait_ready(platform, timeout_s, lambda now: live.update(_statuses(now)))
+        else:
+            supervise.wait_ready(platform, timeout_s, _tell_once())
+    except TimeoutError as error:
+        late = {each.name for each in supervise.status(platform) if not each.ready}
+        show(line for line in lines.last(_LAST_LINES) if line.process in late)
+        raise SlipwayError(str(error)) from error
 
 
-def _wait_in_lines(platform: Platform, timeout_s: float) -> None:
+def _tell_once() -> Callable[[list[Status]], None]:
+    """A line for each process when it is ready."""
     told: set[str] = set()
 
     def tell(now: list[Status]) -> None:
@@ -121,23 +128,7 @@ def _wait_in_lines(platform: Platform, timeout_s: float) -> None:
                 told.add(each.name)
                 out().print(f"{each.name} is ready")
 
-    _wait(platform, timeout_s, tell)
-
-
-def _wait(platform: Platform, timeout_s: float, tell: Any) -> None:
-    try:
-        supervise.wait_ready(platform, timeout_s, tell)
-    except TimeoutError as error:
-        for late in supervise.status(platform):
-            if not late.ready:
-                _show_end_of_log(platform, late.name)
-        raise SlipwayError(str(error)) from error
-
-
-def _show_end_of_log(platform: Platform, process: str) -> None:
-    err().print(f"[bold]-- the last lines of {process}[/]")
-    for line in LogFiles.of(platform, [process]).last(_LAST_LINES):
-        err().print(escape(line.text))
+    return tell
 
 
 def _say_where(platform: Platform) -> None:
