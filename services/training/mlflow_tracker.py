@@ -16,7 +16,7 @@ from typing import Any
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.entities.model_registry import ModelVersion
@@ -158,7 +158,9 @@ class MlflowTracker:
             self._ensure_registered_model()
             source = f"runs:/{mlflow_run_id}/{_FOLDER}"
             told = _cut({**tags, RUN_ID: run_id})
-            made = self._client.create_model_version(self._model, source, mlflow_run_id, tags=told)
+            made = self._client.create_model_version(
+                self._model, source, mlflow_run_id, tags=told, await_creation_for=0
+            )
             return _version(made)
 
     def make_challenger(self, version: str) -> None:

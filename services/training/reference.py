@@ -43,10 +43,17 @@ def _histogram(column: NDArray[np.float32]) -> dict[str, Any]:
 
 
 def bin_edges(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Few different values: a bin for each, and one for what lies beyond. Else ten bins of about as many rows."""
+    """Few different values: a bin for each, and one for what lies beyond. Else ten bins of about as many rows.
+
+    A value that fills more than a bin has one of its own, else a shift from it to its neighbours would not show.
+    """
     distinct = np.unique(values)
     if len(distinct) <= _BINS:
-        beyond = [np.nextafter(np.float32(distinct[-1]), np.float32(np.inf))] if len(distinct) else []
-        return np.concatenate([distinct, np.array(beyond, np.float64)])
+        return np.union1d(distinct, _next_float32(distinct[-1:]))
     inner = np.quantile(values, np.arange(1, _BINS) / _BINS, method="higher")
-    return np.unique(inner)
+    repeated = inner[1:][np.diff(inner) == 0]
+    return np.union1d(inner, _next_float32(repeated))
+
+
+def _next_float32(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.nextafter(values.astype(np.float32), np.float32(np.inf)).astype(np.float64)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import grpc
+import httpx
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -91,3 +94,43 @@ def serving(features: Features) -> Iterator[Features]:
         yield features
     finally:
         server.stop(None).wait()
+
+
+class SilentMlflow:
+    """Before a real MLflow: passes each call on, but once a call of `silent_after` took effect it answers nobody."""
+
+    def __init__(self, url: str, silent_after: str) -> None:
+        self.took_effect = threading.Event()
+        handler = _silent_handler(url, silent_after, self.took_effect)
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def _silent_handler(url: str, silent_after: str, took_effect: threading.Event) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        def _pass_on(self) -> None:
+            body = self.rfile.read(int(self.headers.get("content-length", 0)))
+            headers = {"content-type": self.headers.get("content-type", "application/json")}
+            answer = httpx.request(self.command, url + self.path, content=body, headers=headers, trust_env=False)
+            if self.path.endswith(silent_after):
+                took_effect.set()
+            if took_effect.is_set():
+                threading.Event().wait()
+            self.send_response(answer.status_code)
+            self.send_header("content-type", answer.headers.get("content-type", ""))
+            self.send_header("content-length", str(len(answer.content)))
+            self.end_headers()
+            self.wfile.write(answer.content)
+
+        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _pass_on  # noqa: N815  the base class's names
+
+        def log_message(self, *args: Any) -> None:
+            """The test's output is the service's."""
+
+    return Handler

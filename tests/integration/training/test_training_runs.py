@@ -14,7 +14,7 @@ import pytest
 
 from services.contracts.training.v1 import training_pb2 as pb
 from tests.integration.training.conftest import Stage, request
-from tests.integration.training.parts import FEATURES, MODEL, T0, digest, training_table
+from tests.integration.training.parts import FEATURES, MODEL, T0, SilentMlflow, digest, training_table
 from tests.support import eventually
 
 STARTED, REGISTERED, REFUSED, ERROR = (
@@ -132,34 +132,36 @@ def test_a_features_service_that_comes_back_in_time_is_waited_for_and_else_given
     assert "gave up after 8 s. See that it runs" in run.detail
 
 
-def test_a_run_killed_at_any_stage_ends_with_exactly_one_version(stage: Stage) -> None:
-    """Killed again and again, each time one stage later than before; it is the same run to the end."""
-    run_id = ""
-    for request_id, kill_at in (("a", "dataset"), ("b", "tune"), ("c", "register")):
-        killed = stage.start()
-        run_id = stage.ask(request(request_id, days=60))
+@pytest.mark.parametrize(
+    ("silent_after", "trained"),
+    [("runs/create", 1), ("runs/log-batch", 2), ("model-versions/create", 1), ("registered-models/alias", 1)],
+)
+def test_a_run_killed_after_an_effect_in_mlflow_ends_with_one_version(
+    stage: Stage, silent_after: str, trained: int
+) -> None:
+    """It never heard of the effect. `trained`: how many training sets the two processes asked for."""
+    mlflow = SilentMlflow(stage.env["SLIPWAY_MLFLOW"], silent_after)
+    killed = stage.start(SLIPWAY_MLFLOW=mlflow.url)
+    run_id = stage.ask(request("killed"))
+    assert mlflow.took_effect.wait(60)
+    killed.kill()
+    mlflow.close()
 
-        def reached(wanted: str = request_id, name: str = kill_at) -> bool:
-            run = stage.run_of(wanted)
-            return run is not None and (run.stage == name or run.state == REGISTERED)
+    again = stage.start()
+    run = stage.ended("killed")
 
-        eventually(reached, f"the run is in stage {kill_at}")
-        killed.kill()
-        again = stage.start()
-        run = stage.ended(request_id)
-        assert (run.run_id, run.state) == (run_id, REGISTERED), run.detail
-        assert run.metrics["auc"] > 0.55
-        again.terminate()
-
-    versions = stage.versions()
-    assert sorted(version.version for version in versions) == ["1", "2", "3"]
-    assert len({version.tags["slipway.run_id"] for version in versions}) == 3
-    assert len({version.tags["slipway.onnx_sha256"] for version in versions}) == 1, "the same rows, the same model"
-    assert stage.aliases()["challenger"] == "3"
-    assert {run.info.status for run in stage.mlflow_runs()} <= {"FINISHED", "FAILED"}
-    started = [run.run_id for run in stage.records() if run.state == STARTED]
-    ended = [run.run_id for run in stage.records() if run.state == REGISTERED]
-    assert set(started) == set(ended) and len(set(ended)) == 3
+    assert (run.run_id, run.state) == (run_id, REGISTERED), run.detail
+    assert run.detail.startswith("AUC 0.")
+    assert run.metrics["auc"] > 0.55
+    assert '"attempt": 2' in again.output
+    [version] = stage.versions()
+    assert (version.version, version.run_id) == (run.model_version, run.mlflow_run_id)
+    assert stage.aliases() == {"challenger": run.model_version}
+    assert len(stage.features.asked) == trained
+    statuses = {logged.info.run_id: logged.info.status for logged in stage.mlflow_runs()}
+    assert statuses.pop(run.mlflow_run_id) == "FINISHED"
+    assert list(statuses.values()) == ["FAILED"] * silent_after.startswith("runs/"), "what was left behind is marked"
+    stage.told(STARTED, REGISTERED)
 
 
 def test_sigterm_ends_the_process_in_order_and_the_queue_stays(stage: Stage) -> None:
