@@ -41,6 +41,8 @@ _ZONES = dict.fromkeys(("BQN", "PSE", "SJU", "STT"), "America/Puerto_Rico")
 # Minutes that a flight is scheduled for, roughly: a gate-to-gate overhead and 8 miles a minute.
 _OVERHEAD_MINUTES, _MILES_PER_MINUTE = 35, 8
 _DAY = np.timedelta64(1, "D")
+_FLIGHT = ["flight_id", "carrier", "tailnum", "origin", "dest", "scheduled_departure"]
+_PLAN = ["scheduled_arrival", "distance"]
 
 Moments = NDArray[np.datetime64]
 Render = Callable[[pd.DataFrame, list[str], list[str]], list[tuple[str, str]]]
@@ -83,27 +85,35 @@ class Flights:
 
     @cached_property
     def _kinds(self) -> list[_Kind]:
-        planned = read_flights(self._folder)
-        left = planned[planned["dep_delay"].notna()]
-        landed = planned[planned["arr_delay"].notna()]
-        cancelled = planned[planned["dep_delay"].isna()]
-        weather = pd.read_csv(self._folder / "weather.csv")
-        hours = _utc(weather["time_hour"])
-        scheduled_at = _moments(planned["scheduled_departure"]) - SCHEDULED_BEFORE
-        never_earlier = _moments(cancelled["scheduled_departure"])
-        departed_at, landed_at = _moments(left["departure"]), _moments(landed["arrival"])
-        return [
-            _Kind("flight.scheduled", planned, scheduled_at, scheduled_at, _scheduled),
-            _Kind("flight.departed", left, departed_at, departed_at + MOVE_KNOWN_AFTER, _departed),
-            _Kind("flight.landed", landed, landed_at, landed_at + MOVE_KNOWN_AFTER, _landed),
-            _Kind("flight.cancelled", cancelled, never_earlier, never_earlier, _cancelled),
-            _Kind("weather.observed", weather, hours, hours + WEATHER_KNOWN_AFTER, _observed),
-        ]
+        return [*_flight_kinds(read_flights(self._folder)), _weather_kind(self._folder)]
+
+
+def _flight_kinds(planned: pd.DataFrame) -> list[_Kind]:
+    left = planned[planned["dep_delay"].notna()]
+    landed = planned[planned["arr_delay"].notna()]
+    cancelled = planned[planned["dep_delay"].isna()]
+    scheduled_at = _moments(planned["scheduled_departure"]) - SCHEDULED_BEFORE
+    departed_at, landed_at = _moments(left["departure"]), _moments(landed["arrival"])
+    never_earlier = _moments(cancelled["scheduled_departure"])
+    return [
+        _Kind("flight.scheduled", planned[[*_FLIGHT, *_PLAN]], scheduled_at, scheduled_at, _scheduled),
+        _Kind("flight.departed", left[[*_FLIGHT, "dep_delay"]], departed_at, departed_at + MOVE_KNOWN_AFTER, _departed),
+        _Kind("flight.landed", landed[[*_FLIGHT, "arr_delay"]], landed_at, landed_at + MOVE_KNOWN_AFTER, _landed),
+        _Kind("flight.cancelled", cancelled[_FLIGHT], never_earlier, never_earlier, _cancelled),
+    ]
+
+
+def _weather_kind(folder: Path) -> _Kind:
+    weather = pd.read_csv(folder / "weather.csv")
+    hours = _moments(_utc(weather["time_hour"]))
+    return _Kind("weather.observed", weather, hours, hours + WEATHER_KNOWN_AFTER, _observed)
 
 
 def read_flights(folder: Path) -> pd.DataFrame:
     """Adds flight_id and, in naive UTC, scheduled_departure, scheduled_arrival, departure, arrival (NaT: none)."""
-    table = pd.read_csv(next(folder.glob("flights.csv*")), dtype={"carrier": "category", "origin": "category"})
+    table = pd.read_csv(
+        next(folder.glob("flights.csv*")), dtype=dict.fromkeys(("carrier", "origin", "tailnum"), "category")
+    )
     table["scheduled_departure"] = _utc(table["time_hour"]) + _minutes(table["minute"])
     table["scheduled_arrival"] = _scheduled_arrivals(table, _zones(folder))
     table["departure"] = table["scheduled_departure"] + pd.to_timedelta(table["dep_delay"], unit="m")
@@ -200,7 +210,7 @@ def _document(event_id: str, kind: str, data: str, *, source: str, time: str, re
 def _flight_events(
     kind: str, rows: pd.DataFrame, times: list[str], recorded: list[str], extra: list[str]
 ) -> list[tuple[str, str]]:
-    columns = [rows[name].tolist() for name in ("flight_id", "carrier", "tailnum", "origin", "dest")]
+    columns = [rows[name].tolist() for name in _FLIGHT[:-1]]
     departures = _texts(_moments(rows["scheduled_departure"]))
     suffix = kind.removeprefix("flight.")
     return [
