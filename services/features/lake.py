@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 
 import pyarrow as pa
 import pyarrow.dataset as pads
@@ -26,10 +27,18 @@ _HISTORY = 100
 _ASK_AGAIN_S = 1.0
 
 
-@dataclass(frozen=True, slots=True)
 class _Table:
-    delta: DeltaTable
-    watermark_us: int | None
+    """A version of a table."""
+
+    def __init__(self, delta: DeltaTable) -> None:
+        self.version: int = delta.version()
+        self.watermark_us = _watermark_us(delta)
+        self._delta = delta
+
+    @cached_property
+    def dataset(self) -> pads.Dataset:
+        """Its files; made once, since a table may have thousands."""
+        return self._delta.to_pyarrow_dataset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +51,7 @@ class Snapshot:
     @property
     def versions(self) -> dict[str, int]:
         """The version of each event type's table; a type that has none yet is not there."""
-        return {name: table.delta.version() for name, table in self.tables.items()}
+        return {name: table.version for name, table in self.tables.items()}
 
     @property
     def watermark_us(self) -> int | None:
@@ -62,7 +71,7 @@ class Snapshot:
         if event_type not in self.tables:
             return None
         with _store(f"{self.lake}/{event_type}"):
-            dataset = self.tables[event_type].delta.to_pyarrow_dataset()
+            dataset = self.tables[event_type].dataset
             if missing := [name for name in columns if name not in dataset.schema.names]:
                 raise Conflict(
                     f"lake: the table of {event_type!r} has no column {missing[0]!r} yet; the lake process adds it "
@@ -110,7 +119,7 @@ class Lake:
                 delta = DeltaTable(uri)
             except TableNotFoundError:
                 return None
-            return _Table(delta, _watermark_us(delta))
+            return _Table(delta)
 
 
 def _watermark_us(delta: DeltaTable) -> int | None:

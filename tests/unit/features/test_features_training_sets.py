@@ -46,9 +46,11 @@ class Parcels:
         self.told: list[str] = []
 
     def ordered(
-        self, parcel: str, pickup_at: datetime = NOON, known: datetime | None = None, **data: Any
+        self, parcel: str, pickup_at: datetime = NOON, known: datetime | None = None, at: str = "", **data: Any
     ) -> TypedEvent:
-        data = {"shop": "shop-1", "courier": "courier-1", "weight_kg": 2.5, "pickup_at": _text(pickup_at)} | data
+        """To be collected at `pickup_at`, whose text `at` replaces."""
+        at = at or pickup_at.isoformat().replace("+00:00", "Z")
+        data = {"shop": "shop-1", "courier": "courier-1", "weight_kg": 2.5, "pickup_at": at} | data
         known = known or pickup_at - 2 * HOUR
         event_id = f"{parcel}/ordered/{known.isoformat()}"
         return self.lake.accepted(ORDERED, event_id, known - MINUTE, known, parcel_id=parcel, **data)
