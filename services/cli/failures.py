@@ -11,8 +11,8 @@ from typer.core import TyperGroup
 from services.chassis.errors import SlipwayError
 from services.cli.display import err
 
-FAILED, REFUSED = 1, 2
-"""Exit codes: it was tried and did not work; it was not begun."""
+FAILED, REFUSED, INTERRUPTED = 1, 2, 130
+"""Exit codes: it was tried and did not work; it was not begun; Ctrl-C came before it was done."""
 
 
 class OneLineErrors(TyperGroup):

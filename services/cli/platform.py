@@ -19,7 +19,7 @@ from deploy.local.processes import Platform, local_platform
 from deploy.local.supervise import Status
 from services.chassis.errors import SlipwayError
 from services.cli.display import coloured, err, out, table
-from services.cli.failures import FAILED, REFUSED, fail
+from services.cli.failures import FAILED, INTERRUPTED, REFUSED, fail
 from services.cli.log_files import LogFiles
 from services.cli.log_view import show, show_until
 
@@ -44,23 +44,15 @@ def up(
         return
     _refuse(supervise.obstacles(platform))
     with _stops_on_signals():
-        try:
+        with _stopped_unless_it_works(platform):
             _start(platform, timeout)
-            _say_where(platform)
-            if detach:
-                return
-            out().print("Ctrl-C stops it.\n")
-            show_until(LogFiles.of(platform, from_end=True), lambda: supervise.manager_pid(platform) is None)
-            fail(f"supervisord has ended, and with it every process; see {platform.home.run / 'supervisord.log'}")
-        except KeyboardInterrupt:
-            _stop(platform)
-        except SlipwayError:
-            _stop(platform)
-            raise
+        _say_where(platform)
+        if not detach:
+            _watch(platform)
 
 
 def down(
-    kill: Annotated[bool, typer.Option(help="SIGKILL at once, as a crash would. Nothing is lost by it.")] = False,
+    kill: Annotated[bool, typer.Option(help="SIGKILL at once, as a crash would.")] = False,
 ) -> None:
     """Stop the platform: services first, then Envoy, MLflow, Redis and Kafka."""
     platform = local_platform()
@@ -95,6 +87,29 @@ def _start(platform: Platform, timeout_s: float) -> None:
         except (OSError, RuntimeError) as error:
             raise SlipwayError(str(error)) from error
     _wait_ready(platform, timeout_s, lines)
+
+
+def _watch(platform: Platform) -> None:
+    """Shows the logs until Ctrl-C, which stops the platform."""
+    out().print("Ctrl-C stops it.\n")
+    try:
+        show_until(LogFiles.of(platform, from_end=True), lambda: supervise.manager_pid(platform) is None)
+    except KeyboardInterrupt:
+        _stop(platform)
+        return
+    fail(f"supervisord has ended, and with it every process; see {platform.home.run / 'supervisord.log'}")
+
+
+@contextmanager
+def _stopped_unless_it_works(platform: Platform) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        _stop(platform)
+        raise typer.Exit(INTERRUPTED) from None
+    except Exception:
+        _stop(platform)
+        raise
 
 
 def _refuse(problems: list[str]) -> None:

@@ -96,6 +96,6 @@ def test_a_closed_terminal_during_the_start_stops_what_has_started(platform: Pla
     with _up(platform, tmp_path / "up.log") as up:
         eventually(lambda: up.said("redis is ready"), "the first part is ready", READY_S)
 
-        assert up.ends(signal.SIGHUP) == 0
+        assert up.ends(signal.SIGHUP) == 130
 
     assert listening(platform) == []
