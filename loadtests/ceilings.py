@@ -118,7 +118,7 @@ def _request(platform: Platform, source: str) -> bytes:
 def _measure(platform: Platform, target: str, body: Path, load: Load) -> Round:
     pids = {each.name: each.pid for each in status(platform) if each.name in PROCESSES and each.pid is not None}
     answered, cpu_s = _answered(platform), {name: _cpu_s(pid) for name, pid in pids.items()}
-    rate = read_rate(_h2load(target, body, load))
+    rate = read_rate(h2load(target, body, load))
     spent_us = {name: (_cpu_s(pid) - cpu_s[name]) * 1e6 / load.requests for name, pid in pids.items()}
     # h2load sees HTTP's 200 also where gRPC's trailers say that the call failed: inference knows what it answered.
     if _answered(platform) - answered != load.requests:
@@ -126,7 +126,8 @@ def _measure(platform: Platform, target: str, body: Path, load: Load) -> Round:
     return Round(rate, spent_us)
 
 
-def _h2load(target: str, body: Path, load: Load) -> str:
+def h2load(target: str, body: Path, load: Load) -> str:
+    """Sends the framed request in `body` over and over; what h2load printed. Raises Unavailable if it is not there."""
     program = shutil.which("h2load")
     if program is None:
         raise Unavailable("h2load is not installed; apt-get install nghttp2-client")

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
+from loadtests.ceilings import Load, framed, h2load, read_rate
+from loadtests.journeys import questions
+from loadtests.replay.client import RequestForm
+from services.contracts.open_inference.v2 import grpc_predict_v2_pb2 as v2
 from tests.integration.loadtests.conftest import RunPlatform
 from tests.integration.loadtests.platform import CountingPlatform
+from tests.problems.parcels.upstream import two_days
 from tests.support import PARCELS
 from tests.support.process import Running, start_process
 
@@ -18,6 +24,20 @@ def _locust(running: CountingPlatform, *options: str) -> Running:
         *("--inference", running.address, "--features", running.address, "--ingestion", running.ingestion, *options),
     ]
     return start_process(command, env={"SLIPWAY_FEATURE_REPO": str(PARCELS)}, ops_port=0)
+
+
+def test_h2load_sends_requests_that_inference_reads(platform: RunPlatform, tmp_path: Path):
+    with platform(PARCELS) as running:
+        metadata = running.ModelMetadata(v2.ModelMetadataRequest(name="parcel-delay"), None)
+        (question,) = questions(two_days(), PARCELS, 1, None)
+        body = tmp_path / "body"
+        body.write_bytes(framed(RequestForm(metadata).fill(question)))
+
+        output = h2load(running.address, body, Load(requests=200, connections=2, streams=8))
+
+    assert read_rate(output) > 0, output
+    assert running.asked == {question.entity_id: 200}
+    assert running.routing_keys == {"ceilings"}
 
 
 def test_locust_walks_both_journeys_and_passes(platform: RunPlatform):

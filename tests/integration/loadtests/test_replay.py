@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -133,6 +134,21 @@ def test_a_replay_killed_again_and_again_sends_all_of_it_once_and_counts_right(
         ordered = {event.event_id.split("/")[0] for event in _events(killed) if event.type == "parcel.ordered"}
         assert totals.asked == totals.answered.total() == len(ordered)
         assert answers(killed).keys() == ordered
+
+
+def test_interrupted_it_keeps_its_position_and_goes_on(platform: RunPlatform, plan: MakePlan, kafka: KafkaSettings):
+    with platform(PARCELS) as running:
+        interrupted = plan(running)
+        replaying = _command(interrupted, running, "--speed", "30000")
+        wait_for_records(kafka, 300)
+        replaying.process.send_signal(signal.SIGINT)
+        assert replaying.process.wait(30) == 130, replaying.output
+        with Replay(interrupted) as replay:
+            assert replay.totals.records == len(records_of(kafka, UPSTREAM))
+            totals = replay.run(interrupted.source.ends)
+
+    assert totals.sent.total() == len(_events(interrupted))
+    assert totals.answered.total() == len(answers(interrupted)) == len(_moments(interrupted))
 
 
 def test_the_books_of_a_messy_replay_add_up(platform: RunPlatform, plan: MakePlan, kafka: KafkaSettings):
