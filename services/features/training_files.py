@@ -22,7 +22,7 @@ def write_training_set(table: pa.Table, folder: Path, origin: Mapping[str, str])
     path = folder / f"{digest}.parquet"
     if not path.exists():
         part = folder / f".{digest}.{uuid.uuid4().hex}.part"
-        metadata = {f"slipway.{name}": value for name, value in (origin | {"digest": digest}).items()}
+        metadata = {f"slipway.{name}": value for name, value in {**origin, "digest": digest}.items()}
         try:
             pq.write_table(table.replace_schema_metadata(metadata), part, compression="zstd")
             part.replace(path)
@@ -40,7 +40,7 @@ def digest_of(table: pa.Table) -> str:
     for name in table.column_names:
         column = table[name].combine_chunks()
         sha.update(f"{name}\0{column.type}\0{len(column)}\0".encode())
-        sha.update(np.packbits(column.is_null().to_numpy(zero_copy_only=False)))
+        sha.update(np.packbits(column.is_null().to_numpy(zero_copy_only=False)).tobytes())
         for piece in _values(column):
             sha.update(piece)
     return sha.hexdigest()

@@ -28,6 +28,7 @@ Floats = NDArray[np.float64]
 
 _MOMENT = pa.timestamp("us", tz="UTC")
 _LABEL = "label"
+_ARROW = {DataType.STRING: pa.string(), DataType.INT64: pa.int64(), DataType.DOUBLE: pa.float64()}
 _CHUNK = 20_000
 _MEMORY_MB = 2_000
 
@@ -114,7 +115,8 @@ class TrainingSets:
         entity_id = self._recipe.label.entity_id
         columns = {entity_id: rows[ENTITY], AS_OF: rows[AS_OF].cast(_MOMENT)}
         columns |= {each.name: rows[each.name] for each in self._plan.columns if each.name != entity_id}
-        columns |= {name: pa.array(values.astype(np.float32)) for name, values in features.items()}
+        with np.errstate(over="ignore"):
+            columns |= {name: pa.array(values.astype(np.float32)) for name, values in features.items()}
         return pa.table(columns | {_LABEL: rows[LABEL].cast(pa.float32())})
 
     def _nothing_found(self, period: Period, unlabelled: int) -> str:
@@ -142,11 +144,12 @@ def _computed(view: OnDemandView, rows: pa.Table, windowed: Mapping[str, Floats]
 
 
 def _request_values(column: pa.ChunkedArray, data_type: DataType) -> list[Any]:
-    if data_type is not DataType.TIMESTAMP:
-        values: list[Any] = column.to_pylist()
-        return values
-    moments = column if pa.types.is_integer(column.type) else instants_us(column)
-    return [None if us is None else from_us(us) for us in moments.to_pylist()]
+    """As a client's would reach the function."""
+    if data_type is DataType.TIMESTAMP:
+        moments = column if pa.types.is_integer(column.type) else instants_us(column)
+        return [None if us is None else from_us(us) for us in moments.to_pylist()]
+    values: list[Any] = column.cast(_ARROW[data_type]).to_pylist()
+    return values
 
 
 def _check_names(plan: VectorPlan, recipe: ModelRecipe) -> None:
