@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -100,19 +101,22 @@ class ServeStore:
     def __init__(self, address: str, project: str, timeout_s: float) -> None:
         self._address = address
         self._watermark = watermark_key(project)
+        self._timeout_s = timeout_s
+        # The client's own timeout costs more than the reading: it would set a timer for each reply.
         self._redis: Any = redis.asyncio.Redis(
-            **_connection(address, timeout_s), retry=redis.asyncio.retry.Retry(NoBackoff(), _RETRIES)
+            **_connection(address, None), retry=redis.asyncio.retry.Retry(NoBackoff(), _RETRIES)
         )
 
     async def watermark_us(self) -> int | None:
         """None before the first batch."""
         with _answering(self._address):
-            return _number(await self._redis.get(self._watermark))
+            async with asyncio.timeout(self._timeout_s):
+                return _number(await self._redis.get(self._watermark))
 
     async def read(self, fields: Fields) -> Reading:
         """One round trip."""
         with _answering(self._address):
-            async with self._redis.pipeline(transaction=False) as pipeline:
+            async with asyncio.timeout(self._timeout_s), self._redis.pipeline(transaction=False) as pipeline:
                 pipeline.get(self._watermark)
                 for key, names in fields.items():
                     pipeline.hmget(key, names)
@@ -125,7 +129,7 @@ class ServeStore:
         await self._redis.aclose()
 
 
-def _connection(address: str, timeout_s: float) -> dict[str, Any]:
+def _connection(address: str, timeout_s: float | None) -> dict[str, Any]:
     host, _, port = address.rpartition(":")
     return {"host": host, "port": int(port), "socket_timeout": timeout_s, "socket_connect_timeout": timeout_s}
 

@@ -9,19 +9,24 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import mmh3
 import numpy as np
 from numpy.typing import NDArray
 
-from services.features.definitions import EVENT_TIME, Function, WindowedView
-from services.features.merging import Floats, Ints, PartialLayout
+from services.features.definitions import Function, WindowedView
+from services.features.merging import Floats, Ints, PartialLayout, run_starts
 from services.features.windows import slide_start, window_start
 
 FORMAT = 1
 # Far enough from every moment, and no overflow when one is subtracted from a moment.
 NEVER, BEFORE_ALL = 2**62, -(2**62)
+
+ABOUT = np.dtype([("time", "<i8"), ("available", "<i8"), ("id", "<u8")])
+"""Of an event: event time and availability in microseconds, hash of its id."""
+DISTINCT = np.dtype([("start", "<i8"), ("column", "<i8"), ("value", "<f8")])
+"""A value that a column has in the slide that begins at `start`."""
 
 Records = NDArray[np.void]
 
@@ -39,67 +44,99 @@ class Slide:
 
 
 class StateLayout:
-    """How the states of a view look in memory and in bytes."""
+    """How the states of a view look in bytes: a header, then sections that hold so many items of so many bytes."""
 
     def __init__(self, view: WindowedView) -> None:
         self.view = view
-        self.columns = view.columns
-        """Payload columns, in the order of an entry's values."""
+        self.columns = tuple(dict.fromkeys(each.column for each in view.aggregations))
+        """In the order of an entry's values; EVENT_TIME may be among them."""
         self.countable = frozenset(self.columns) - {
             each.column for each in view.aggregations if each.function not in _COUNTABLE
         }
         """Columns that may hold text: nothing is computed from their values but how many there are."""
-        self.read_columns = (*self.columns, EVENT_TIME)
-        self.partials = PartialLayout(self.read_columns, view.aggregations)
+        self.partials = PartialLayout(self.columns, view.aggregations)
         self.slides = tuple(self._slide(slide) for slide in dict.fromkeys(each.slide_us for each in view.aggregations))
-        self.entry = np.dtype(
-            [("time", "<i8"), ("available", "<i8"), ("id", "<u8"), ("values", "<f8", (len(self.columns),))]
-        )
-        self.tile = np.dtype([("start", "<i8"), ("parts", "<f8", (self.partials.width,))])
-        self.value = np.dtype([("start", "<i8"), ("column", "<i8"), ("value", "<f8")])
+        entry = (0, ABOUT.itemsize), (0, 8 * len(self.columns))
+        slides = [pair for n in range(len(self.slides)) for pair in ((1 + n, 8), (1 + n, 8 * self.partials.width))]
+        distinct = [(1 + len(self.slides) + n, DISTINCT.itemsize) for n in range(len(self.slides))]
+        self.sections = (*entry, *slides, *distinct)
+        """(number of the count, bytes of an item): entries, their values; starts, parts of each slide; distinct."""
+        self.counts = struct.Struct(f"<{2 * len(self.slides)}I")
+        self.none = Split((NEVER, BEFORE_ALL, BEFORE_ALL), (0,) * (1 + 2 * len(self.slides)), None)
         self.fingerprint: int = mmh3.hash64(repr(self._meaning()), signed=False)[0]
         """Of all that a state's bytes depend on. A state with another one is as good as none."""
-        self.sizes = struct.Struct(f"<{2 * len(self.slides)}I")
 
     def _slide(self, slide_us: int) -> Slide:
         mine = [each for each in self.view.aggregations if each.slide_us == slide_us]
-        distinct = {self.read_columns.index(e.column) for e in mine if e.function is Function.COUNT_DISTINCT}
+        distinct = {self.columns.index(each.column) for each in mine if each.function is Function.COUNT_DISTINCT}
         return Slide(slide_us, max(each.window_us for each in mine), tuple(sorted(distinct)))
 
     def _meaning(self) -> tuple[Any, ...]:
         view = self.view
         slides = [(each.slide_us, each.longest_us, each.distinct) for each in self.slides]
-        return (FORMAT, view.event_type, view.join_keys, self.columns, self.partials.columns, slides)
+        return (FORMAT, view.event_type, view.join_keys, self.columns, self.partials.parts, slides)
 
-    def read_values(self, entries: Records) -> Floats:
-        """The values of `read_columns` [entries, columns]."""
-        return np.column_stack((entries["values"], entries["time"] / 1e6))
+
+class Split(NamedTuple):
+    """A state's bytes, taken apart: (first available, newest tiled, mark), counts, sections (None: all are empty)."""
+
+    head: tuple[int, int, int]
+    counts: tuple[int, ...]
+    sections: list[bytes] | None
+
+
+def split(layout: StateLayout, blob: bytes | None) -> Split:
+    """None, or bytes of other definitions, is a state that has seen nothing."""
+    if blob is None or blob[0] != FORMAT:
+        return layout.none
+    _, fingerprint, first, newest, mark, entries = _HEADER.unpack_from(blob)
+    if fingerprint != layout.fingerprint:
+        return layout.none
+    counts = (entries, *layout.counts.unpack_from(blob, _HEADER.size))
+    at = _HEADER.size + layout.counts.size
+    sections = []
+    for count, width in layout.sections:
+        end = at + counts[count] * width
+        sections.append(blob[at:end])
+        at = end
+    return Split((first, newest, mark), counts, sections)
 
 
 @dataclass(slots=True)
-class Table:
-    """Records of all states, state after state; `sizes` has how many each has."""
+class Entries:
+    """Entries state after state, by event time; `sizes` has how many each state has."""
+
+    about: Records
+    values: Floats
+    """[entries, columns]; NaN is null."""
+    sizes: Ints
+
+
+@dataclass(slots=True)
+class Tiles:
+    """Tiles of one slide, state after state, by start; `parts` [tiles, width]."""
+
+    starts_us: Ints
+    parts: Floats
+    sizes: Ints
+
+
+@dataclass(slots=True)
+class Distinct:
+    """Distinct values of one slide, state after state, by start, column and value."""
 
     records: Records
     sizes: Ints
 
-    @property
-    def owners(self) -> Ints:
-        """The state of each record."""
-        return np.repeat(np.arange(len(self.sizes)), self.sizes)
-
 
 @dataclass(slots=True)
 class States:
-    """The states of some entities of a view. Each array has one element for each state; moments in microseconds.
-
-    `entries` are ordered by event time, `tiles` and `distinct` (a table for each slide) by start.
-    """
+    """The states of some entities of a view. Arrays have one element for each state; moments in microseconds."""
 
     layout: StateLayout
-    entries: Table
-    tiles: list[Table]
-    distinct: list[Table]
+    entries: Entries
+    tiles: list[Tiles]
+    distinct: list[Distinct]
     first_available_us: Ints
     """When the first event of all became available; NEVER if none came."""
     newest_tiled_us: Ints
@@ -111,7 +148,7 @@ class States:
     def newest_available_us(self) -> Ints:
         """When the newest event became available, or the mark if all is in tiles."""
         newest = self.mark_us.copy()
-        np.maximum.at(newest, self.entries.owners, self.entries.records["available"])
+        np.maximum.at(newest, owners(self.entries.sizes), self.entries.about["available"])
         return newest
 
 
@@ -124,87 +161,102 @@ class Outcome:
     too_late: int = 0
 
 
+def owners(sizes: Ints) -> Ints:
+    """The state of each item."""
+    return np.arange(len(sizes)).repeat(sizes)
+
+
 def decode(layout: StateLayout, blobs: Sequence[bytes | None]) -> States:
-    """States from their bytes. None, or bytes of other definitions, is a state that has seen nothing."""
-    slides = len(layout.slides)
-    heads: list[tuple[int, int, int]] = []
-    sizes: list[tuple[int, ...]] = []
-    parts: list[list[bytes]] = [[] for _ in range(1 + 2 * slides)]
-    widths = [layout.entry.itemsize] + [layout.tile.itemsize] * slides + [layout.value.itemsize] * slides
-    for blob in blobs:
-        head, counts = _head(layout, blob)
-        heads.append(head)
-        sizes.append(counts)
-        if blob is not None:
-            at = _HEADER.size + layout.sizes.size
-            for part, count, width in zip(parts, counts, widths, strict=True):
-                if count:
-                    part.append(blob[at : at + count * width])
-                    at += count * width
-    first, newest, mark = np.array(heads, np.int64).reshape(-1, 3).T
-    by_part = np.array(sizes, np.int64).reshape(-1, 1 + 2 * slides).T
-    kinds = [layout.entry] + [layout.tile] * slides + [layout.value] * slides
-    tables = [
-        Table(np.frombuffer(b"".join(part), kind), counts)
-        for part, kind, counts in zip(parts, kinds, by_part, strict=True)
-    ]
-    return States(layout, tables[0], tables[1 : 1 + slides], tables[1 + slides :], first, newest, mark)
-
-
-def _head(layout: StateLayout, blob: bytes | None) -> tuple[tuple[int, int, int], tuple[int, ...]]:
-    if blob is not None and blob[0] == FORMAT:
-        _, fingerprint, first, newest, mark, entries = _HEADER.unpack_from(blob)
-        if fingerprint == layout.fingerprint:
-            return (first, newest, mark), (entries, *layout.sizes.unpack_from(blob, _HEADER.size))
-    return (NEVER, BEFORE_ALL, BEFORE_ALL), (0,) * (1 + 2 * len(layout.slides))
+    """States from their bytes."""
+    found = [split(layout, blob) for blob in blobs]
+    first, newest, mark = np.array([each.head for each in found], np.int64).reshape(-1, 3).T
+    counts = np.array([each.counts for each in found], np.int64).reshape(-1, len(layout.none.counts)).T
+    filled = [each.sections for each in found if each.sections is not None]
+    joined = [b"".join(parts) for parts in zip(*filled, strict=True)] if filled else [b""] * len(layout.sections)
+    about, values = np.frombuffer(joined[0], ABOUT), np.frombuffer(joined[1], np.float64)
+    slides = range(len(layout.slides))
+    width = layout.partials.width
+    return States(
+        layout=layout,
+        entries=Entries(about, values.reshape(len(about), len(layout.columns)), counts[0]),
+        tiles=[
+            Tiles(
+                np.frombuffer(joined[2 + 2 * n], np.int64),
+                np.frombuffer(joined[3 + 2 * n], np.float64).reshape(counts[1 + n].sum(), width),
+                counts[1 + n],
+            )
+            for n in slides
+        ],
+        distinct=[
+            Distinct(np.frombuffer(joined[2 + 2 * len(slides) + n], DISTINCT), counts[1 + len(slides) + n])
+            for n in slides
+        ],
+        first_available_us=first,
+        newest_tiled_us=newest,
+        mark_us=mark,
+    )
 
 
 def encode(states: States) -> list[bytes]:
     """The bytes of each state."""
     layout = states.layout
-    tables = [states.entries, *states.tiles, *states.distinct]
-    buffers = [table.records.tobytes() for table in tables]
-    ends = [(np.cumsum(table.sizes) * table.records.itemsize).tolist() for table in tables]
-    sizes = np.stack([table.sizes for table in tables], axis=1).tolist()
-    heads = zip(
-        states.first_available_us.tolist(), states.newest_tiled_us.tolist(), states.mark_us.tolist(), strict=True
-    )
+    items: list[NDArray[Any]] = [states.entries.about, states.entries.values]
+    for tiles in states.tiles:
+        items += [tiles.starts_us, tiles.parts]
+    items += [distinct.records for distinct in states.distinct]
+    sized: list[Entries | Tiles | Distinct] = [states.entries, *states.tiles, *states.distinct]
+    counts = np.stack([each.sizes for each in sized], axis=1)
+    ends = counts.cumsum(axis=0)
+    sections = [
+        (each.tobytes(), (ends[:, count] * width).tolist())
+        for each, (count, width) in zip(items, layout.sections, strict=True)
+        if len(each)
+    ]
+    heads = np.stack([states.first_available_us, states.newest_tiled_us, states.mark_us], axis=1).tolist()
+    starts = [0] * len(sections)
     blobs = []
-    starts = [0] * len(tables)
-    for state, (head, counts) in enumerate(zip(heads, sizes, strict=True)):
-        pieces = [_HEADER.pack(FORMAT, layout.fingerprint, *head, counts[0]), layout.sizes.pack(*counts[1:])]
-        for number, buffer in enumerate(buffers):
-            end = ends[number][state]
-            if end != starts[number]:
-                pieces.append(buffer[starts[number] : end])
-                starts[number] = end
+    for state, (head, (entries, *others)) in enumerate(zip(heads, counts.tolist(), strict=True)):
+        pieces = [_HEADER.pack(FORMAT, layout.fingerprint, *head, entries), layout.counts.pack(*others)]
+        for number, (buffer, section_ends) in enumerate(sections):
+            end = section_ends[state]
+            pieces.append(buffer[starts[number] : end])
+            starts[number] = end
         blobs.append(b"".join(pieces))
     return blobs
 
 
-def update(states: States, entries: Records, owners: Ints, mark_us: int) -> tuple[States, Outcome]:
-    """The states after some events, in order of arrival; `owners` are the numbers of their states.
+@dataclass(frozen=True, slots=True)
+class NewEntries:
+    """Events of a view in order of arrival. `owners` are the numbers of their states; `values` [events, columns]."""
+
+    about: Records
+    values: Floats
+    owners: Ints
+
+
+def update(states: States, new: NewEntries, mark_us: int) -> tuple[States, Outcome]:
+    """The states after some events.
 
     An event whose id is among the state's entries is a duplicate. One that became available by the state's mark and is
     not among them is too late: it cannot be told from one that is in the tiles. Then all that became available by
     `mark_us` moves into tiles.
     """
-    before = len(states.entries.records)
-    records = np.concatenate((states.entries.records, entries))
-    owner = np.concatenate((states.entries.owners, owners))
-    duplicate = _repeated(owner, records["id"])
-    too_late = ~duplicate & (records["available"] <= states.mark_us[owner])
+    before = len(states.entries.about)
+    about = np.concatenate((states.entries.about, new.about))
+    values = np.concatenate((states.entries.values, new.values))
+    owner = np.concatenate((owners(states.entries.sizes), new.owners))
+    duplicate = _repeated(owner, about["id"])
+    too_late = ~duplicate & (about["available"] <= states.mark_us[owner])
     # Those that are in already are neither.
     too_late[:before] = False
-    kept = ~(duplicate | too_late)
+    kept = (~(duplicate | too_late)).nonzero()[0]
+    kept = kept[np.lexsort((about["id"][kept], about["available"][kept], about["time"][kept], owner[kept]))]
     outcome = Outcome(
-        counted=int(np.count_nonzero(kept[before:])),
+        counted=len(kept) - before,
         duplicates=int(np.count_nonzero(duplicate)),
         too_late=int(np.count_nonzero(too_late)),
     )
-    records, owner = records[kept], owner[kept]
-    order = np.lexsort((records["id"], records["available"], records["time"], owner))
-    return _compact(states, records[order], owner[order], mark_us), outcome
+    return _compact(states, NewEntries(about[kept], values[kept], owner[kept]), mark_us), outcome
 
 
 def _repeated(owner: Ints, ids: NDArray[np.uint64]) -> NDArray[np.bool_]:
@@ -217,91 +269,77 @@ def _repeated(owner: Ints, ids: NDArray[np.uint64]) -> NDArray[np.bool_]:
     return repeated
 
 
-def _compact(states: States, records: Records, owner: Ints, mark_us: int) -> States:
-    number = len(states.mark_us)
+def _compact(states: States, entries: NewEntries, mark_us: int) -> States:
     first, newest = states.first_available_us.copy(), states.newest_tiled_us.copy()
-    np.minimum.at(first, owner, records["available"])
-    mark = np.maximum(states.mark_us, mark_us)
-    moving = records["available"] <= mark_us
-    moved, moved_owner = records[moving], owner[moving]
-    np.maximum.at(newest, moved_owner, moved["time"])
-    staying = ~moving
+    np.minimum.at(first, entries.owners, entries.about["available"])
+    marks_us = np.maximum(states.mark_us, mark_us)
+    moving = entries.about["available"] <= mark_us
+    moved, staying = _some(entries, moving), _some(entries, ~moving)
+    np.maximum.at(newest, moved.owners, moved.about["time"])
+    number = len(marks_us)
     return States(
         layout=states.layout,
-        entries=_table(records[staying], owner[staying], number),
-        tiles=_compact_tiles(states, moved, moved_owner, mark),
-        distinct=_compact_distinct(states, moved, moved_owner, mark),
+        entries=Entries(staying.about, staying.values, np.bincount(staying.owners, minlength=number)),
+        tiles=_compact_tiles(states, moved, marks_us),
+        distinct=_compact_distinct(states, moved, marks_us),
         first_available_us=first,
         newest_tiled_us=newest,
-        mark_us=mark,
+        mark_us=marks_us,
     )
 
 
-def _table(records: Records, owner: Ints, number: int) -> Table:
-    return Table(records, np.bincount(owner, minlength=number))
+def _some(entries: NewEntries, which: NDArray[np.bool_]) -> NewEntries:
+    if which.all():
+        return entries
+    return NewEntries(entries.about[which], entries.values[which], entries.owners[which])
 
 
-def _compact_tiles(states: States, moved: Records, moved_owner: Ints, mark_us: Ints) -> list[Table]:
-    layout = states.layout
-    parts = layout.partials.of_entries(moved["time"], moved["available"], layout.read_values(moved))
-    tables = []
-    for slide, table in zip(layout.slides, states.tiles, strict=True):
-        new = np.empty(len(moved), layout.tile)
-        new["start"], new["parts"] = slide_start(moved["time"], slide.slide_us), parts
-        tiles, owner = _alive(slide, table, new, moved_owner, mark_us)
-        if len(moved):
-            order = np.lexsort((tiles["start"], owner))
-            tiles, owner = tiles[order], owner[order]
-            starts = _run_starts(owner, tiles["start"])
-            merged = tiles[starts]
-            merged["parts"] = layout.partials.merge(tiles["parts"], starts)
-            tiles, owner = merged, owner[starts]
-        tables.append(_table(tiles, owner, len(mark_us)))
-    return tables
+def _compact_tiles(states: States, moved: NewEntries, marks_us: Ints) -> list[Tiles]:
+    partials = states.layout.partials
+    times_us = moved.about["time"]
+    moved_parts = partials.of_values(times_us, moved.about["available"], moved.values)
+    result = []
+    for slide, tiles in zip(states.layout.slides, states.tiles, strict=True):
+        starts_us = np.concatenate((tiles.starts_us, slide_start(times_us, slide.slide_us)))
+        owner = np.concatenate((owners(tiles.sizes), moved.owners))
+        alive = _alive(slide, starts_us, owner, marks_us)
+        order = alive[np.lexsort((starts_us[alive], owner[alive]))]
+        starts_us, owner = starts_us[order], owner[order]
+        runs = run_starts(owner, starts_us)
+        parts = partials.merge(np.concatenate((tiles.parts, moved_parts))[order], runs)
+        result.append(Tiles(starts_us[runs], parts, np.bincount(owner[runs], minlength=len(marks_us))))
+    return result
 
 
-def _compact_distinct(states: States, moved: Records, moved_owner: Ints, mark_us: Ints) -> list[Table]:
-    tables = []
-    for slide, table in zip(states.layout.slides, states.distinct, strict=True):
-        new, new_owner = _distinct_values(states.layout, slide, moved, moved_owner)
-        values, owner = _alive(slide, table, new, new_owner, mark_us)
-        if len(new):
-            order = np.lexsort((values["value"], values["column"], values["start"], owner))
-            values, owner = values[order], owner[order]
-            starts = _run_starts(owner, values["start"], values["column"], values["value"])
-            values, owner = values[starts], owner[starts]
-        tables.append(_table(values, owner, len(mark_us)))
-    return tables
+def _compact_distinct(states: States, moved: NewEntries, marks_us: Ints) -> list[Distinct]:
+    result = []
+    for slide, distinct in zip(states.layout.slides, states.distinct, strict=True):
+        if not slide.distinct:
+            result.append(distinct)
+            continue
+        new, new_owner = _distinct_values(slide, moved)
+        records = np.concatenate((distinct.records, new))
+        owner = np.concatenate((owners(distinct.sizes), new_owner))
+        alive = _alive(slide, records["start"], owner, marks_us)
+        records, owner = records[alive], owner[alive]
+        order = np.lexsort((records["value"], records["column"], records["start"], owner))
+        records, owner = records[order], owner[order]
+        runs = run_starts(owner, records["start"], records["column"], records["value"])
+        result.append(Distinct(records[runs], np.bincount(owner[runs], minlength=len(marks_us))))
+    return result
 
 
-def _distinct_values(layout: StateLayout, slide: Slide, records: Records, owner: Ints) -> tuple[Records, Ints]:
-    """One record for each value that is not null of the columns whose distinct values the slide keeps."""
-    if not slide.distinct or not len(records):
-        return np.empty(0, layout.value), np.empty(0, np.int64)
-    read = layout.read_values(records)
-    found, owners = [], []
-    for column in slide.distinct:
-        filled = ~np.isnan(read[:, column])
-        values = np.empty(np.count_nonzero(filled), layout.value)
-        values["start"] = slide_start(records["time"][filled], slide.slide_us)
-        values["column"], values["value"] = column, read[filled, column]
-        found.append(values)
-        owners.append(owner[filled])
-    return np.concatenate(found), np.concatenate(owners)
+def _distinct_values(slide: Slide, entries: NewEntries) -> tuple[Records, Ints]:
+    """A record, and its owner, for each value that is not null of the columns whose distinct values the slide keeps."""
+    columns = np.array(slide.distinct)
+    entry, number = (~np.isnan(entries.values[:, columns])).nonzero()
+    records = np.empty(len(entry), DISTINCT)
+    records["start"] = slide_start(entries.about["time"][entry], slide.slide_us)
+    records["column"] = columns[number]
+    records["value"] = entries.values[entry, columns[number]]
+    return records, entries.owners[entry]
 
 
-def _alive(slide: Slide, table: Table, new: Records, new_owner: Ints, mark_us: Ints) -> tuple[Records, Ints]:
-    """Old and new records that a window as of the mark or later can still reach."""
-    records = np.concatenate((table.records, new))
-    owner = np.concatenate((table.owners, new_owner))
-    alive = records["start"] >= window_start(mark_us, slide.longest_us, slide.slide_us)[owner]
-    return records[alive], owner[alive]
-
-
-def _run_starts(*keys: NDArray[Any]) -> Ints:
-    """Where the runs of equal keys begin, of sorted keys."""
-    changes = np.zeros(len(keys[0]), np.bool_)
-    changes[:1] = True
-    for key in keys:
-        changes[1:] |= key[1:] != key[:-1]
-    return np.flatnonzero(changes)
+def _alive(slide: Slide, starts_us: Ints, owner: Ints, marks_us: Ints) -> Ints:
+    """Which of them a window as of the mark or later can still reach."""
+    return (starts_us >= window_start(marks_us, slide.longest_us, slide.slide_us)[owner]).nonzero()[0]

@@ -12,10 +12,10 @@ from services.features.definitions import AS_OF, VectorPlan, WindowedView
 from services.features.entity_keys import EntityKeys, Key, state_field
 from services.features.merging import Floats, Ints
 from services.features.on_demand import run_on_demand
-from services.features.reading import MISSING, PRESENT, Answers, Statuses, ViewReader, too_far_back
+from services.features.reading import MISSING, PRESENT, Asked, Reader, Statuses, too_far_back
 from services.features.redis_store import ServeStore, Values
 from services.features.rows import Rows
-from services.features.state import StateLayout, decode
+from services.features.state import StateLayout
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,7 @@ class VectorService:
         self.plan = plan
         self.features = [each.name for each in plan.features]
         self._views = [_View(project, view, self.features) for view in plan.windowed]
+        self._reader = Reader([view.layout for view in self._views])
         self._store = store
         self._history_us = history_us
 
@@ -56,12 +57,16 @@ class VectorService:
         if watermark_us is not None and (as_of_us < watermark_us - self._history_us).any():
             raise too_far_back(int(as_of_us.min()), watermark_us - self._history_us)
 
-    def _compute(self, rows: Rows, asked: list[_Asked], found: Values) -> tuple[NDArray[np.float32], Statuses]:
+    def _compute(self, rows: Rows, asked: list[_Entities], found: Values) -> tuple[NDArray[np.float32], Statuses]:
         values = np.empty((len(rows.as_of_us), len(self.features)))
         statuses = np.empty(values.shape, np.uint8)
         windowed: dict[str, Floats] = {}
-        for view, each in zip(self._views, asked, strict=True):
-            answers = view.read(each, rows.as_of_us, found)
+        # The values of a hash are in the order of the views.
+        blobs = [[found[key].pop(0) for key in each.keys] for each in asked]
+        questions = [
+            Asked([*states, None], each.states, rows.as_of_us) for states, each in zip(blobs, asked, strict=True)
+        ]
+        for view, answers in zip(self._views, self._reader.read(questions), strict=True):
             values[:, view.places] = answers.values[:, view.wanted]
             statuses[:, view.places] = answers.statuses[:, view.wanted]
             windowed |= zip(view.names, answers.values.T, strict=True)
@@ -81,7 +86,7 @@ class VectorService:
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
+class _Entities:
     """`states` says for each row which of the `keys` is its entity; one beyond the last: none."""
 
     keys: list[bytes]
@@ -98,19 +103,14 @@ class _View:
         self.places = [features.index(self.names[number]) for number in self.wanted]
         self._join_keys = view.join_keys
         self._entity_keys = EntityKeys(project, view.join_keys)
-        self._reader = ViewReader(StateLayout(view))
+        self.layout = StateLayout(view)
 
-    def ask(self, rows: Rows) -> _Asked:
+    def ask(self, rows: Rows) -> _Entities:
         found = list(zip(*(rows.columns[name] for name in self._join_keys), strict=True))
         numbers: dict[Key, int] = {}
         states = [-1 if None in key else numbers.setdefault(key, len(numbers)) for key in found]
         nobody = len(numbers)
-        return _Asked(
+        return _Entities(
             [self._entity_keys.of(key) for key in numbers],
             np.array([nobody if state < 0 else state for state in states], np.int64),
         )
-
-    def read(self, asked: _Asked, as_of_us: Ints, found: Values) -> Answers:
-        """Takes its states out of `found`, which has those of each hash in the order of the views."""
-        blobs = [found[key].pop(0) for key in asked.keys]
-        return self._reader.read(decode(self._reader.layout, [*blobs, None]), asked.states, as_of_us)

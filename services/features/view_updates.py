@@ -10,12 +10,12 @@ import numpy as np
 from feast.protos.feast.types.Value_pb2 import Value
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from services.features.definitions import WindowedView
+from services.features.definitions import EVENT_TIME, WindowedView
 from services.features.entity_keys import EntityKeys, Key, state_field, time_field, value_field
 from services.features.events import Events, hash64
-from services.features.merging import Floats, Ints
-from services.features.reading import ViewReader
-from services.features.state import Outcome, Records, StateLayout, decode, encode, update
+from services.features.merging import Floats
+from services.features.reading import Asked, Reader
+from services.features.state import ABOUT, NewEntries, Outcome, Records, StateLayout, decode, encode, update
 
 _NULL = Value().SerializeToString()
 # A Value of a double is its tag and eight bytes.
@@ -24,11 +24,10 @@ _DOUBLE_TAG = Value(double_val=1.0).SerializeToString()[:1]
 
 @dataclass(frozen=True, slots=True)
 class Touched:
-    """Events of a view by entity: `keys` are those of the entities' hashes, `owners` says which is each entry's."""
+    """Events of a view by entity: `keys` are those of the hashes, in the order in which `entries` numbers them."""
 
     keys: list[bytes]
-    entries: Records
-    owners: Ints
+    entries: NewEntries
     no_key: int
 
 
@@ -39,7 +38,7 @@ class ViewUpdates:
         self.view = view
         self.layout = StateLayout(view)
         self.state_field = state_field(view.name)
-        self._reader = ViewReader(self.layout)
+        self._reader = Reader([self.layout])
         self._entity_keys = EntityKeys(project, view.join_keys)
         self._time_field = time_field(view.name)
         self._value_fields = [value_field(view.name, each.name) for each in view.aggregations]
@@ -50,36 +49,38 @@ class ViewUpdates:
         found = list(zip(*([each.get(key) for each in events.payloads] for key in self.view.join_keys), strict=True))
         numbers: dict[Key, int] = {}
         owners = np.array([-1 if None in key else numbers.setdefault(key, len(numbers)) for key in found], np.int64)
-        entries = self._entries(events)
-        with_key = owners >= 0
-        if not with_key.all():
-            entries, owners = entries[with_key], owners[with_key]
-        return Touched([self._entity_keys.of(key) for key in numbers], entries, owners, len(found) - len(owners))
+        with_key = (owners >= 0).nonzero()[0]
+        about, values = self._entries(events)
+        entries = NewEntries(about[with_key], values[with_key], owners[with_key])
+        return Touched([self._entity_keys.of(key) for key in numbers], entries, len(found) - len(with_key))
 
     def updated(
         self, touched: Touched, blobs: Sequence[bytes | None], mark_us: int
     ) -> tuple[list[list[bytes]], Outcome]:
         """The fields of each touched entity's hash (name, value, name, value …), from the bytes of its state before."""
-        states, outcome = update(decode(self.layout, blobs), touched.entries, touched.owners, mark_us)
-        answers = self._reader.read(states, np.arange(len(blobs)), states.newest_available_us)
+        states, outcome = update(decode(self.layout, blobs), touched.entries, mark_us)
+        after = encode(states)
+        (answers,) = self._reader.read([Asked(after, np.arange(len(after)), states.newest_available_us)])
         values = self._feast_values(answers.values)
         times = [_timestamp(newest_us) for newest_us in answers.newest_us.tolist()]
         fields = [
             [self.state_field, blob, self._time_field, time, *entity_values]
-            for blob, time, entity_values in zip(encode(states), times, values, strict=True)
+            for blob, time, entity_values in zip(after, times, values, strict=True)
         ]
         return fields, outcome
 
-    def _entries(self, events: Events) -> Records:
-        entries = np.empty(len(events.ids), self.layout.entry)
-        entries["time"], entries["available"] = events.times_us, events.available_us
-        entries["id"] = np.array(events.ids, np.uint64)
+    def _entries(self, events: Events) -> tuple[Records, Floats]:
+        about = np.empty(len(events.ids), ABOUT)
+        about["time"], about["available"] = events.times_us, events.available_us
+        about["id"] = np.array(events.ids, np.uint64)
+        values = np.empty((len(about), len(self.layout.columns)))
         for number, column in enumerate(self.layout.columns):
-            values = [payload.get(column) for payload in events.payloads]
-            if column in self.layout.countable:
-                values = [_countable(value) for value in values]
-            entries["values"][:, number] = _numbers(values)
-        return entries
+            values[:, number] = about["time"] / 1e6 if column == EVENT_TIME else self._column(column, events)
+        return about, values
+
+    def _column(self, column: str, events: Events) -> Floats:
+        values = [payload.get(column) for payload in events.payloads]
+        return _numbers([_countable(value) for value in values] if column in self.layout.countable else values)
 
     def _feast_values(self, values: Floats) -> list[list[bytes]]:
         """For each entity field name, value, field name, value …"""
