@@ -16,6 +16,7 @@ from services.chassis.clock import from_proto
 UNKNOWN = "\N{EN DASH}"
 _PIPE_WIDTH = 200
 """Columns when nobody's terminal sets the width: rows stay on one line for grep."""
+_TINY = 0.001
 
 _COLOURS = {
     "champion": "green",
@@ -67,6 +68,13 @@ def coloured(word: str) -> str:
 def number(value: float | None, digits: int = 4) -> str:
     """A measure with fixed digits."""
     return UNKNOWN if value is None else f"{value:.{digits}f}"
+
+
+def measure(value: float) -> str:
+    """A metric of which only the name is known: a count, a measure, or something tiny."""
+    if value == int(value):
+        return f"{int(value):,}"
+    return number(value) if abs(value) >= _TINY else f"{value:.1e}"
 
 
 def share(basis_points: int) -> str:

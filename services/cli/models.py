@@ -6,7 +6,7 @@ import typer
 from rich.markup import escape
 
 from services.chassis.errors import NotFound, SlipwayError
-from services.cli.display import coloured, facts, moment, number, out, table
+from services.cli.display import coloured, facts, measure, moment, out, table
 from services.cli.mlflow import Mlflow, Version
 from services.cli.release import all_releases, phase
 from services.cli.settings import CliSettings, cli_settings
@@ -61,7 +61,7 @@ def show(version: str) -> None:
                 ("registered", moment(found.created_at)),
                 ("run", f"{settings.mlflow}/#/runs/{found.run_id}"),
                 *((escape(name), escape(value)) for name, value in sorted(found.tags.items())),
-                *((escape(name), number(value)) for name, value in sorted(metrics.items())),
+                *((escape(name), measure(value)) for name, value in sorted(metrics.items())),
             ]
         )
     )

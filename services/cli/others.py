@@ -15,18 +15,18 @@ from services.chassis.errors import NotFound
 
 def demo(context: typer.Context) -> None:
     """Play the bundled problem through the whole loop; `slipway demo --help` lists its options."""
-    _become("loadtests.demo", "slipway demo", context.args)
+    _become("loadtests.demo", context.args)
 
 
 def replay(context: typer.Context) -> None:
     """Play upstream: events in the order in which they became known; `slipway replay --help` lists its options."""
-    _become("loadtests.replay", "slipway replay", context.args)
+    _become("loadtests.replay", context.args)
 
 
-def _become(module: str, shown_as: str, arguments: list[str]) -> NoReturn:
+def _become(module: str, arguments: list[str]) -> NoReturn:
     """This process becomes `python -m <module>`, so that signals and the terminal are its own."""
     if find_spec(module) is None:
         raise NotFound(f"{module} is not here; `slipway` needs the repository's loadtests/ folder")
     paths = [str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "SLIPWAY_SHOWN_AS": shown_as}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
     os.execve(sys.executable, [sys.executable, "-m", module, *arguments], environment)  # noqa: S606  no shell is what we want

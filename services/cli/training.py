@@ -15,7 +15,7 @@ from rich.markup import escape
 from services.chassis.clock import to_proto
 from services.chassis.errors import Invalid, SlipwayError
 from services.cli import values
-from services.cli.display import coloured, err, facts, moment, number, out, table
+from services.cli.display import coloured, err, facts, measure, moment, number, out, table
 from services.cli.failures import FAILED
 from services.cli.rpc import TIMEOUT_S, calls
 from services.cli.settings import CliSettings, cli_settings
@@ -145,7 +145,7 @@ def _show(run: pb.Run) -> None:
                 ("why", escape(f"{request.reason} (asked by {request.requested_by})")),
                 ("took", f"{moment(run.started_at)} to {moment(run.ended_at)}"),
                 ("version", run.model_version or "none"),
-                *((name, number(value)) for name, value in sorted(run.metrics.items())),
+                *((escape(name), measure(value)) for name, value in sorted(run.metrics.items())),
             ]
         )
     )
