@@ -44,7 +44,9 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Played]:
     """The whole story, played once for all tests of this file."""
     source, said = sources.shifting(), []
     with running_platform(tmp_path_factory.mktemp("loop")) as platform, platform_client(platform.ports) as client:
-        with Replay(plan(platform, source, mess_share=0.02, mess_seed=3)) as replay:
+        # Drift is looked at each half day: predictions must not come later than that behind the events.
+        pace = {"ahead": timedelta(hours=1), "room": timedelta(hours=2)}
+        with Replay(plan(platform, source, mess_share=0.02, mess_seed=3, **pace)) as replay:
             totals = Story(
                 recipe=load_recipe(PARCELS),
                 replay=replay,
@@ -82,7 +84,7 @@ def test_drift_asked_for_a_retrain_whose_version_became_champion_through_a_canar
     canaries = [each for each in chronicle.releases if each.strategy == router_pb2.STRATEGY_CANARY]
 
     promoted = [each for each in canaries if each.phase == router_pb2.PHASE_SUCCESSFUL]
-    assert {each.challenger_version for each in promoted} & registered
+    assert {each.challenger_version for each in promoted} & registered, chronicle
     weights = {transition.challenger_weight for transition in promoted[0].transitions}
     assert {2500, 10000} <= weights
 

@@ -17,7 +17,7 @@ RECIPE = ModelRecipe(
         drifted_features=0.2,
         log_loss_increase=0.05,
         min_labels=200,
-        window=timedelta(hours=12),
+        window=timedelta(days=1),
         cool_down=timedelta(hours=24),
         history=timedelta(days=10),
     ),
