@@ -195,12 +195,16 @@ def _windowed(
         raise Invalid(f"{where}: transformations are not run on the stream; make it a computed field of the event type")
     columns = event_types[source.name].columns
     join_keys = tuple(entities[name].join_key for name in view.entities)
-    for key in join_keys:
+    texts = _text_columns(event_types[source.name])
+    for name, key in zip(view.entities, join_keys, strict=True):
         if key not in columns:
             raise Invalid(f"{where}: join key {key!r} is not a column of {source.name!r}; it has {', '.join(columns)}")
+        if (_key_type(entities[name]) is DataType.STRING) is not (key in texts):
+            kind, holds = entities[name].value_type.name, "text" if key in texts else "no text"
+            raise Invalid(f"{where}: join key {key!r} is {kind}, the column of {source.name!r} holds {holds}")
     types = {field.name: field.dtype for field in view.features}
     aggregations = tuple(_aggregations(where, view, columns, types))
-    _check_aggregations(where, aggregations, types, _text_columns(event_types[source.name]))
+    _check_aggregations(where, aggregations, types, texts)
     return WindowedView(view.name, source.name, join_keys, aggregations, _us(view.ttl))
 
 

@@ -1,0 +1,226 @@
+"""What happens to batches: states, progress and watermark through crashes, redeliveries and lost data."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from kafka.structs import TopicPartition
+
+from services.chassis.errors import Unavailable
+from services.chassis.lifecycle import Lifecycle
+from services.features.consumer import STORE, Batches, LostGround
+from services.features.definitions import Function, WindowedView
+from services.features.progress import Progress, fingerprints
+from services.features.view_updates import ViewUpdates
+from tests.support.feature_oracle import FactualEvent
+from tests.unit.features.fakes import FakeConsumer, FakeLog, FakeStore
+from tests.unit.features.online import MINUTE, PROJECT, WHOS, Online, event, histories, view_of
+
+TOPIC = "events.thing.happened.v1"
+PARTITIONS = [TopicPartition(TOPIC, 0), TopicPartition(TOPIC, 1)]
+HISTORY = 5 * MINUTE
+COUNTS = view_of((Function.COUNT, "x", 30, 1), (Function.SUM, "x", 30, 5), name="counts", ttl=10)
+LASTS = view_of((Function.LAST, "y", 20, 5), (Function.STDDEV, "x", 20, 5), name="lasts")
+
+
+@dataclass
+class Stream:
+    """A log, a store, and processes between them, one after the other."""
+
+    views: tuple[WindowedView, ...] = (COUNTS, LASTS)
+    log: FakeLog = field(default_factory=lambda: FakeLog(PARTITIONS))
+    store: FakeStore = field(default_factory=FakeStore)
+    lifecycle: Lifecycle = field(default_factory=Lifecycle)
+
+    def start(self) -> tuple[FakeConsumer, Batches]:
+        consumer = FakeConsumer(self.log)
+        written = self.store.written
+        batches = Batches(
+            consumer=consumer,
+            store=self.store,
+            updates=[ViewUpdates(PROJECT, view) for view in self.views],
+            types={TOPIC: "thing.happened"},
+            history_us=HISTORY,
+            progress=Progress.decode(written) if written else Progress(fingerprints(self.views), {}, None),
+            lifecycle=self.lifecycle,
+        )
+        batches.begin()
+        return consumer, batches
+
+    def run(self, most: int = 3) -> None:
+        """To the end of the log."""
+        consumer, batches = self.start()
+        while batch := consumer.poll(most):
+            batches.act(batch)
+            batches.commit()
+
+    def online(self, view: WindowedView, events: list[FactualEvent]) -> Online:
+        """To read a view's states, and the events that they should hold."""
+        field_name = ViewUpdates(PROJECT, view).state_field
+        blobs = {key: fields[field_name] for key, fields in self.store.hashes.items() if field_name in fields}
+        return Online(view, blobs=blobs, events={each.event_id: each for each in events})
+
+    def assert_right(self, events: list[FactualEvent]) -> None:
+        for view in self.views:
+            online = self.online(view, events)
+            newest = max((each.available_at_us for each in events), default=0)
+            rows = [(who, newest + minute * MINUTE) for who in WHOS for minute in (0, 3, 17)]
+            online.assert_right(rows, online.read(rows))
+
+
+def _fill(log: FakeLog, history: list[FactualEvent]) -> None:
+    """Events on both partitions, with a watermark after every third."""
+    for number, each in enumerate(history):
+        log.event(PARTITIONS[number % 2], each)
+        if number % 3 == 2:
+            log.watermark(each.available_at_us)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    history=histories(30),
+    crash_after=st.lists(st.integers(0, 25), max_size=5),
+    most=st.integers(1, 9),
+)
+def test_a_process_that_ends_anywhere_loses_nothing_and_counts_nothing_twice(history, crash_after, most):
+    stream = Stream()
+    _fill(stream.log, history)
+    watermarks = [0]
+    for works_for in crash_after:
+        stream.store.works_for = works_for
+        with suppress(Unavailable):
+            stream.run(most)
+        watermarks.append(stream.store.watermark or 0)
+    stream.store.works_for = 2**31
+    stream.run(most)
+
+    stream.assert_right(history)
+    assert watermarks == sorted(watermarks)
+
+
+@settings(deadline=None, max_examples=15)
+@given(history=histories(30), lost_after=st.integers(0, 6))
+def test_a_store_that_lost_everything_is_filled_again_from_the_log(history, lost_after):
+    stream = Stream()
+    _fill(stream.log, history)
+    consumer, batches = stream.start()
+    for _ in range(lost_after):
+        if batch := consumer.poll(3):
+            batches.act(batch)
+            batches.commit()
+    stream.store.hashes.clear()
+    stream.store.start_over()
+    stream.run()
+
+    stream.assert_right(history)
+
+
+def test_the_watermark_is_that_of_the_slowest_partition_and_outlives_a_restart():
+    stream = Stream()
+    stream.log.event(PARTITIONS[0], event(1, 10, x=1.0))
+    stream.log.watermark(20 * MINUTE, PARTITIONS[0])
+    stream.run()
+    assert stream.store.watermark is None
+
+    stream.log.watermark(15 * MINUTE, PARTITIONS[1])
+    stream.run()
+    assert stream.store.watermark == 15 * MINUTE
+
+    stream.log.watermark(30 * MINUTE, PARTITIONS[0])
+    stream.run()
+    assert stream.store.watermark == 15 * MINUTE
+
+    stream.log.watermark(25 * MINUTE, PARTITIONS[1])
+    stream.run()
+    assert stream.store.watermark == 25 * MINUTE
+
+
+def test_a_new_partition_holds_the_watermark_where_it_is():
+    stream = Stream()
+    stream.log.watermark(15 * MINUTE)
+    stream.run()
+    new = TopicPartition(TOPIC, 2)
+    stream.log.records[new] = []
+    stream.log.watermark(30 * MINUTE, *PARTITIONS)
+    stream.run()
+    assert stream.store.watermark == 15 * MINUTE
+
+    stream.log.watermark(30 * MINUTE, new)
+    stream.run()
+    assert stream.store.watermark == 30 * MINUTE
+
+
+def test_a_store_that_is_not_where_it_was_left_ends_the_session():
+    stream = Stream()
+    stream.log.event(PARTITIONS[0], event(1, 10, x=1.0))
+    consumer, batches = stream.start()
+    batches.act(consumer.poll(3))
+    stream.store.start_over()
+    stream.log.event(PARTITIONS[0], event(2, 11, x=1.0))
+
+    with pytest.raises(LostGround):
+        batches.act(consumer.poll(3))
+
+    assert "lost data" in stream.lifecycle.waiting_for[STORE]
+
+
+def test_a_store_behind_the_committed_offsets_is_told_until_it_has_caught_up():
+    stream = Stream()
+    for number in range(6):
+        stream.log.event(PARTITIONS[0], event(number, 10 + number, x=1.0))
+    stream.run()
+    stream.store.hashes.clear()
+    stream.store.start_over()
+
+    consumer, batches = stream.start()
+    assert "6 records" in stream.lifecycle.waiting_for[STORE]
+    batches.act(consumer.poll(4))
+    batches.commit()
+    assert "2 records" in stream.lifecycle.waiting_for[STORE]
+    assert stream.log.committed[PARTITIONS[0]] == 6
+
+    # A restart in between still knows how far it was.
+    stream.start()
+    assert "2 records" in stream.lifecycle.waiting_for[STORE]
+    stream.run()
+    assert stream.lifecycle.waiting_for == {}
+
+
+def test_what_the_store_lacks_is_told_while_it_does_not_answer():
+    stream = Stream()
+    stream.log.event(PARTITIONS[0], event(1, 10, x=1.0))
+    consumer, batches = stream.start()
+    batch = consumer.poll(3)
+    stream.store.works_for = 0
+    with pytest.raises(Unavailable):
+        batches.act(batch)
+    assert "does not answer" in stream.lifecycle.waiting_for[STORE]
+
+    stream.store.works_for = 100
+    batches.act(batch)
+    assert stream.lifecycle.waiting_for == {}
+
+
+def test_a_record_that_cannot_be_read_stops_nothing():
+    stream = Stream()
+    stream.log.records[PARTITIONS[0]] += [b"\xff\xff", b"", b"\x0a\x02\x0a\x00"]
+    good = event(1, 10, x=1.0)
+    stream.log.event(PARTITIONS[0], good)
+    stream.run()
+
+    stream.assert_right([good])
+
+
+def test_events_without_the_key_are_nobodys():
+    stream = Stream()
+    good = event(1, 10, x=1.0)
+    stream.log.event(PARTITIONS[0], event(2, 11, who=None, x=1.0))
+    stream.log.event(PARTITIONS[0], good)
+    stream.run()
+
+    assert len(stream.store.hashes) == 1
+    stream.assert_right([good])
