@@ -51,17 +51,15 @@ class Dataset:
 
 def read_dataset(told: TrainingSet) -> Dataset:
     """Reads its Parquet file. Raises Invalid if the file cannot be read or lacks a column."""
-    needed = [AS_OF, LABEL, *told.features]
     try:
-        present = pq.read_schema(told.uri).names if "://" not in told.uri else needed
-        missing = [name for name in needed if name not in present]
-        if missing:
-            raise Invalid(f"training set {told.uri} lacks the columns {', '.join(missing)}")
-        table = pq.read_table(told.uri, columns=needed)
+        table = pq.read_table(told.uri)
     except (OSError, pa.ArrowInvalid) as error:
         raise Invalid(
             f"training set {told.uri} cannot be read: {error}; training and features must share that folder"
         ) from error
+    missing = [name for name in (AS_OF, LABEL, *told.features) if name not in table.column_names]
+    if missing:
+        raise Invalid(f"training set {told.uri} lacks the columns {', '.join(missing)}")
     values = np.empty((table.num_rows, len(told.features)), np.float32)
     for position, name in enumerate(told.features):
         values[:, position] = _floats(table, name)

@@ -56,7 +56,7 @@ class Features(rpc.FeaturesServiceServicer):
         table = training_table(begin, end, self.signal)
         path = self.folder / f"set-{len(self.asked)}.parquet"
         pq.write_table(table, path)
-        told = pb.TrainingSet(uri=str(path), digest=digest(table), rows=table.num_rows, features=FEATURES)
+        told = pb.TrainingSet(uri=path.as_uri(), digest=digest(table), rows=table.num_rows, features=FEATURES)
         yield pb.BuildTrainingSetResponse(stage="done", training_set=told)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -14,11 +15,16 @@ import pytest
 
 from services.chassis.errors import Conflict, Unavailable
 from services.contracts.training.v1 import training_pb2 as pb
+from services.inference.contract import parse_contract
+from services.inference.loaded_model import load
+from services.inference.model_cache import Artifacts
+from services.inference.registry import ModelVersion
 from services.problem import Gate
 from services.training.boosting import grow
 from services.training.mlflow_tracker import Champion
 from services.training.onnx_model import export, sha256
 from services.training.pipeline import Pipeline
+from services.training.quality import assess
 from services.training.runs import Run, RunState
 from services.training.store import RunStore
 from services.training.translate import to_record
@@ -86,6 +92,19 @@ def test_a_good_model_is_registered_with_all_that_others_read(house: House) -> N
     assert house.tracker.statuses == {run.mlflow_run_id: "FINISHED"}
     assert ["learning_rate" in trial for trial in house.tracker.trials] == [False, True], "the plain one first"
     assert house.told() == [pb.RUN_STATE_RUNNING, pb.RUN_STATE_REGISTERED]
+
+
+def test_inference_loads_what_was_kept_and_gives_the_native_models_answers(house: House) -> None:
+    run = house.work()
+    kept = house.tracker.artifacts[run.mlflow_run_id]
+    version = ModelVersion(model="m", version="1", run_id=run.mlflow_run_id, onnx_sha256=run.onnx_sha256)
+    contract = parse_contract(json.dumps(kept.contract).encode(), "m")
+
+    loaded = load(Artifacts(version=version, contract=contract), kept.onnx)
+
+    holdout = dataset().part(slice(510, 600))
+    found = assess(holdout.labels, loaded.probabilities(holdout.values))
+    assert found.log_loss == pytest.approx(run.metrics["log_loss"], abs=1e-6)
 
 
 def test_the_gates_no_is_a_refusal_and_registers_nothing(house: House) -> None:
@@ -258,5 +277,8 @@ def test_a_stop_in_order_leaves_the_run_to_the_next_process_and_does_not_count(h
 
     house.stopping.clear()
     del house.tracker.log_trial  # type: ignore[attr-defined]
-    assert house.work().state is RunState.REGISTERED
+    house.store.save(replace(run, metrics={"champion_auc": 0.9}))
+    run = house.work()
+    assert run.state is RunState.REGISTERED
+    assert "champion_auc" not in run.metrics, "everything is measured anew"
     assert sorted(house.tracker.statuses.values()) == ["FAILED", "FINISHED"]
