@@ -5,6 +5,7 @@ Durations are microseconds. A feature's name is unique among all views that one 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -157,13 +158,16 @@ class Definitions:
             raise NotFound(f"feature_service {name!r} does not exist; there are {', '.join(sorted(self.services))}")
         return self.services[name]
 
-    def views_of(self, event_type: str) -> list[WindowedView]:
-        """The windowed views that an event of this type moves."""
-        return [view for view in self.views.values() if view.event_type == event_type]
-
 
 def load_definitions(feature_repo: Path) -> Definitions:
     """Reads a feature repository. Raises Invalid, naming the view and what is wrong with it."""
+    with warnings.catch_warnings():
+        # Feast calls stream and on-demand views experimental; they are what we use.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        return _definitions(feature_repo)
+
+
+def _definitions(feature_repo: Path) -> Definitions:
     config = load_repo_config(feature_repo, feature_repo / "feature_store.yaml")
     event_types = load_event_types(feature_repo)
     entities = _named(load_module(feature_repo, "entities"), Entity)

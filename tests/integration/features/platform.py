@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
+from pathlib import Path
 
 import grpc
 import httpx
@@ -22,7 +23,7 @@ from services.contracts.features.v1 import features_pb2, features_pb2_grpc
 from services.features.definitions import Definitions, VectorPlan, load_definitions
 from services.topics import events_topic
 from tests.problems.parcels.upstream import Upstream
-from tests.support import PARCELS, run_service
+from tests.support import run_service
 from tests.support.feature_oracle import Answer, FactualEvent, ValueStatus, ask
 from tests.support.process import Running
 
@@ -65,7 +66,7 @@ class Platform:
 
     @cached_property
     def definitions(self) -> Definitions:
-        return load_definitions(PARCELS)
+        return load_definitions(Path(self.env["SLIPWAY_FEATURE_REPO"]))
 
     @property
     def plan(self) -> VectorPlan:
@@ -147,7 +148,9 @@ class Platform:
                 if feature.name in expected:
                     want = expected[feature.name]
                     value = np.nan if want.value is None else want.value
-                    np.testing.assert_allclose(found.values[number, place], value, rtol=1e-6, err_msg=f"{feature} {row}")
+                    np.testing.assert_allclose(
+                        found.values[number, place], value, rtol=1e-6, err_msg=f"{feature} {row}"
+                    )
                     assert found.statuses[number, place] == _STATUS[want.status], (feature, row)
 
     def _topics(self) -> None:
@@ -192,9 +195,7 @@ def metric(running: Running, name: str, **labels: str) -> float:
 
 def waiting_for(running: Running) -> dict[str, str]:
     """What /ready says."""
-    body: dict[str, dict[str, str]] = httpx.get(
-        f"http://127.0.0.1:{running.ops_port}/ready", trust_env=False
-    ).json()
+    body: dict[str, dict[str, str]] = httpx.get(f"http://127.0.0.1:{running.ops_port}/ready", trust_env=False).json()
     return body["waiting_for"]
 
 
