@@ -80,7 +80,7 @@ protos: ## Generates services/contracts from protos/; commit what changes
 contracts:
 	@fresh=$$(mktemp -d); trap 'rm -rf "$$fresh"' EXIT; \
 	$(PROTOC) --python_out=$$fresh --pyi_out=$$fresh --grpc_python_out=$$fresh; \
-	diff -r -x __init__.py -x __pycache__ $$fresh/services/contracts services/contracts \
+	diff -rq -x __init__.py -x __pycache__ $$fresh/services/contracts services/contracts \
 	    || { echo "services/contracts is not what protos/ say: run \`make protos\` and commit"; exit 1; }
 
 .PHONY: lock
