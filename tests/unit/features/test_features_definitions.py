@@ -93,5 +93,5 @@ def test_a_key_is_of_the_type_of_its_column(repo):
         'join_keys=["shop"], value_type=ValueType.INT64',
     )
 
-    with pytest.raises(Invalid, match="join key 'shop' is INT64, the column of 'parcel.delivered' holds text"):
+    with pytest.raises(Invalid, match=r"join key 'shop' is INT64, the column of 'parcel\.delivered' holds text"):
         load_definitions(repo)
