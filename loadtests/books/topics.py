@@ -16,7 +16,7 @@ from services.contracts.features.v1.features_pb2 import FEATURE_STATUS_MISSING, 
 from services.contracts.inference.v1.predictions_pb2 import PredictionRecord
 from services.topics import PREDICTIONS, UPSTREAM, dead_letters
 
-REASON_HEADER = "slipway-reason"
+_OURS = "slipway-"
 _POLL_MS = 500
 _MISSING, _STALE = bytes([FEATURE_STATUS_MISSING]), bytes([FEATURE_STATUS_STALE])
 
@@ -48,13 +48,13 @@ def record_count(kafka: KafkaSettings, topic: str) -> int:
 
 
 def dead_letter_reasons(kafka: KafkaSettings) -> Counter[str]:
-    """Dead letters of upstream by reason."""
-    return Counter(
-        value.decode()
-        for record in read_topic(kafka, dead_letters(UPSTREAM))
-        for name, value in record.headers
-        if name == REASON_HEADER
-    )
+    """Upstream records that are dead letters, by reason: each once, also if a crash wrote its dead letter again."""
+    reasons = {}
+    for record in read_topic(kafka, dead_letters(UPSTREAM)):
+        headers = {name: value.decode() for name, value in record.headers if name.startswith(_OURS)}
+        origin = tuple(headers[_OURS + part] for part in ("topic", "partition", "offset"))
+        reasons[origin] = headers[_OURS + "reason"]
+    return Counter(reasons.values())
 
 
 def read_predictions(kafka: KafkaSettings) -> pa.Table:

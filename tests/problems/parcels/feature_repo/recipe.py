@@ -18,7 +18,7 @@ RECIPE = ModelRecipe(
         log_loss_increase=0.05,
         min_labels=200,
         window=timedelta(days=1),
-        cool_down=timedelta(hours=24),
+        cool_down=timedelta(hours=36),
         history=timedelta(days=10),
     ),
     canary=Canary(steps=(0.25, 1.0), min_labels=30, hold=timedelta(hours=2), max_log_loss_increase=0.1),
