@@ -5,11 +5,11 @@
 from __future__ import annotations
 
 import asyncio
-from importlib.metadata import version as package_version
 from typing import Any
 
 import grpc
 
+from services import __version__
 from services.chassis.errors import NotFound, SlipwayError, Unavailable
 from services.chassis.grpc_server import status_of, unary
 from services.contracts.open_inference.v2 import grpc_predict_v2_pb2 as v2
@@ -47,7 +47,7 @@ class InferenceServicer(v2_grpc.GRPCInferenceServiceServicer):
 
     @unary
     async def ServerMetadata(self, request: v2.ServerMetadataRequest, context: Context) -> v2.ServerMetadataResponse:
-        return v2.ServerMetadataResponse(name="slipway-inference", version=package_version("slipway"))
+        return v2.ServerMetadataResponse(name="slipway-inference", version=__version__)
 
     @unary
     async def ModelReady(self, request: v2.ModelReadyRequest, context: Context) -> v2.ModelReadyResponse:
