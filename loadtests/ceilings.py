@@ -30,7 +30,7 @@ from deploy.local.ports import address
 from deploy.local.processes import Platform, local_platform
 from deploy.local.supervise import status
 from loadtests.journeys import questions
-from loadtests.replay.client import INFER, METADATA, ROUTING_KEY, RequestForm
+from loadtests.replay.client import CHANNEL, INFER, METADATA, ROUTING_KEY, RequestForm
 from loadtests.replay.command import FLIGHTS, load_source
 from services.chassis.clock import from_proto
 from services.chassis.errors import SlipwayError, Unavailable
@@ -103,12 +103,12 @@ def read_rate(output: str) -> float:
 
 def _request(platform: Platform, source: str) -> bytes:
     """A real question of the problem, as of the features' present moment."""
-    features = grpc.insecure_channel(address(platform.ports.features_grpc))
+    features = grpc.insecure_channel(address(platform.ports.features_grpc), options=CHANNEL)
     stub = features_pb2_grpc.FeaturesServiceStub(features)  # type: ignore[no-untyped-call]
     answer = stub.GetWatermark(features_pb2.GetWatermarkRequest(), timeout=_TIMEOUT_S)
     as_of = from_proto(answer.watermark) if answer.HasField("watermark") else None
     (question,) = questions(load_source(source), local_feature_repo(), 1, as_of)
-    describe = grpc.insecure_channel(address(platform.ports.envoy)).unary_unary(
+    describe = grpc.insecure_channel(address(platform.ports.envoy), options=CHANNEL).unary_unary(
         METADATA, v2.ModelMetadataRequest.SerializeToString, v2.ModelMetadataResponse.FromString
     )
     model = load_recipe(local_feature_repo()).name

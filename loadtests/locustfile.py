@@ -25,7 +25,7 @@ from locust import FastHttpUser, User, constant_throughput, events, task  # noqa
 from deploy.local.home import local_feature_repo  # noqa: E402
 from deploy.local.ports import address, local_ports  # noqa: E402
 from loadtests.journeys import Target, documents, questions  # noqa: E402
-from loadtests.replay.client import INFER, METADATA, ROUTING_KEY, RequestForm  # noqa: E402
+from loadtests.replay.client import CHANNEL, INFER, METADATA, ROUTING_KEY, RequestForm  # noqa: E402
 from loadtests.replay.command import FLIGHTS, load_source  # noqa: E402
 from services.chassis.clock import from_proto  # noqa: E402
 from services.contracts.features.v1 import features_pb2, features_pb2_grpc  # noqa: E402
@@ -55,7 +55,7 @@ def prepare(environment: Any, **_: Any) -> None:
     options, feature_repo = environment.parsed_options, local_feature_repo()
     source = load_source(options.source)
     PredictUser.requests = questions(source, feature_repo, _SAMPLE, _watermark(options.features))
-    PredictUser.channel = grpc.insecure_channel(options.inference)
+    PredictUser.channel = grpc.insecure_channel(options.inference, options=CHANNEL)
     PredictUser.form = _form(PredictUser.channel, load_recipe(feature_repo).name)
     PublishUser.host = options.ingestion
     PublishUser.documents = documents(source, _SAMPLE)
@@ -119,7 +119,7 @@ def judge(environment: Any, **_: Any) -> None:
 
 
 def _watermark(address_of_features: str) -> Any:
-    stub = features_pb2_grpc.FeaturesServiceStub(grpc.insecure_channel(address_of_features))  # type: ignore[no-untyped-call]
+    stub = features_pb2_grpc.FeaturesServiceStub(grpc.insecure_channel(address_of_features, options=CHANNEL))  # type: ignore[no-untyped-call]
     answer = stub.GetWatermark(features_pb2.GetWatermarkRequest(), timeout=_TIMEOUT_S)
     return from_proto(answer.watermark) if answer.HasField("watermark") else None
 

@@ -55,12 +55,11 @@ def demo(
         raise typer.Exit(_INTERRUPTED) from None
     except SlipwayError as error:
         Console(stderr=True).print(f"[bold red]error:[/] {error}", highlight=False)
+        raise typer.Exit(_FAILED) from error
+    finally:
         if exit_after:
             down()
-        raise typer.Exit(_FAILED) from error
-    if exit_after:
-        down()
-    else:
+    if not exit_after:
         console.print(
             f"The platform stays up: console http://{address(platform.ports.monitoring_http)}, "
             f"MLflow http://{address(platform.ports.mlflow)}. `slipway down` stops it."
@@ -103,8 +102,9 @@ def _play(platform: Platform, speed: float | None, mess: float, console: Console
             tell=tell,
         )
         totals = story.play()
+        reached = replay.reached
     with platform_client(platform.ports) as client, console.status("reading the books"):
-        reckoning = reckon(platform, client, totals, LATE)
+        reckoning = reckon(platform, client, totals, reached, LATE)
     judged: list[Verdict] = list(verdicts(reckoning, MIN_AUC))
     show(console, reckoning, judged)
     picture = draw(reckoning, platform.home.root / "demo" / "year.png")

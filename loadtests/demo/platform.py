@@ -61,9 +61,13 @@ class PlatformClient:
         return found
 
     def train(self, model: str, since: datetime, until: datetime, reason: str, name: str) -> str:
-        """Asks for a run over prediction moments in [since, until); its id."""
+        """A run over moments in [since, until); its id. One that goes on or was registered is not asked for again."""
+        asked_as = f"{name}-{model}-{until:%Y%m%dT%H%M}"
+        before = [run for run in self.chronicle().runs if run.request.request_id.startswith(asked_as)]
+        if before and before[-1].state not in (training_pb2.RUN_STATE_REFUSED, training_pb2.RUN_STATE_ERROR):
+            return before[-1].run_id
         request = training_pb2.RetrainRequest(
-            request_id=f"{name}-{model}-{until:%Y%m%dT%H%M}", model=model, reason=reason, requested_by=name
+            request_id=f"{asked_as}-{len(before) + 1}", model=model, reason=reason, requested_by=name
         )
         getattr(request, "from").CopyFrom(to_proto(since))
         request.to.CopyFrom(to_proto(until))
@@ -98,19 +102,29 @@ class PlatformClient:
         """Whether a release is pending, running or paused."""
         return any(each.phase in _OPEN for each in self.chronicle().releases)
 
-    def busy(self) -> bool:
-        """Whether time should stand still: a requested training has not ended, or its version is being loaded.
+    def going_on(self) -> str:
+        """What event time should wait for, in words: a requested training, or a version that is being loaded.
 
         Both take the same wall time whatever the speed of the replay; a year in minutes would give them weeks.
         """
         now = self.chronicle()
         known = {run.request.request_id for run in now.runs}
-        asked = any(trigger.request_id not in known for trigger in now.triggers)
-        training = any(run.state in _GOING_ON for run in now.runs)
         released = {release.challenger_version for release in now.releases}
-        registered = any(run.model_version and run.model_version not in released for run in now.runs)
-        loading = any(each.phase in _OPEN and not each.challenger_weight for each in now.releases)
-        return asked or training or registered or loading
+        waits = [
+            f"request {each.request_id} to reach training" for each in now.triggers if each.request_id not in known
+        ]
+        waits += [f"training run {run.run_id}: {run.stage} {run.detail}" for run in now.runs if run.state in _GOING_ON]
+        waits += [
+            f"a release of version {run.model_version}"
+            for run in now.runs
+            if run.model_version and run.model_version not in released
+        ]
+        waits += [
+            f"release of version {each.challenger_version}: {each.waiting_for}"
+            for each in now.releases
+            if each.phase in _OPEN and not each.challenger_weight
+        ]
+        return "; ".join(waits)
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from loadtests.books.topics import dead_letter_reasons, read_predictions, record
 from loadtests.demo.platform import Chronicle, PlatformClient
 from loadtests.replay import Totals
 from loadtests.replay.mess import Kind
+from services.chassis.clock import from_proto
 from services.chassis.settings import KafkaSettings
 from services.contracts.router.v1 import router_pb2
 from services.problem import load_event_types, load_label
@@ -50,12 +51,14 @@ class Verdict:
     found: str
 
 
-def reckon(platform: Platform, client: PlatformClient, totals: Totals, late: tuple[datetime, datetime]) -> Reckoning:
-    """Reads the topics, the lake and the services' answers, once they have settled."""
+def reckon(
+    platform: Platform, client: PlatformClient, totals: Totals, reached: datetime, late: tuple[datetime, datetime]
+) -> Reckoning:
+    """Reads topics, lake and the services' answers, once they have settled; the replay has come to `reached`."""
     kafka = KafkaSettings(bootstrap_servers=address(platform.ports.kafka))
     event_types, label = load_event_types(platform.feature_repo), load_label(platform.feature_repo)
     answered = totals.answered.total()
-    _settle(client, answered)
+    _settle(client, answered, reached)
     sent = Sent(
         events=totals.records - totals.kinds[Kind.HEARTBEAT] - totals.sent_again[Kind.HEARTBEAT],
         heartbeats=totals.kinds[Kind.HEARTBEAT] + totals.sent_again[Kind.HEARTBEAT],
@@ -81,9 +84,13 @@ def reckon(platform: Platform, client: PlatformClient, totals: Totals, late: tup
 def verdicts(reckoning: Reckoning, min_auc: float) -> Iterator[Verdict]:
     """What must hold for the demo to end well."""
     broken = [account.what for account in reckoning.accounts if not account.balanced]
-    yield Verdict("the counts add up", not broken, ", ".join(broken) or f"{len(reckoning.accounts)} accounts balance")
-    failed = reckoning.totals.failed.total()
-    yield Verdict("every question was answered", failed == 0, f"{failed} failed")
+    counted = reckoning.events.stored > 0 and reckoning.joined.counts.joined > 0
+    found = ", ".join(broken) or (f"{len(reckoning.accounts)} accounts balance" if counted else "nothing was counted")
+    yield Verdict("the counts add up", counted and not broken, found)
+    failed, answered = reckoning.totals.failed.total(), reckoning.totals.answered.total()
+    yield Verdict(
+        "every question was answered", answered > 0 and not failed, f"{answered:,} answered, {failed:,} failed"
+    )
     late = reckoning.late
     found = "no labels" if late is None else f"{late.auc:.4f} over {late.labels:,} labels"
     yield Verdict(
@@ -109,10 +116,13 @@ def _retrained_by_canary(chronicle: Chronicle) -> list[str]:
     ]
 
 
-def _settle(client: PlatformClient, answered: int) -> None:
-    """Monitoring has read the last prediction, or will not within a minute: then the books show it."""
+def _settle(client: PlatformClient, answered: int, reached: datetime) -> None:
+    """Monitoring has read the last prediction and label, or will not within a minute: then the books show it."""
     deadline = time.monotonic() + SETTLED_WITHIN_S
-    while client.counts().recorded < answered and time.monotonic() < deadline:
+    while time.monotonic() < deadline:
+        now = client.counts()
+        if now.recorded >= answered and from_proto(now.watermark) >= reached:
+            return
         time.sleep(_LOOK_EVERY_S)
 
 

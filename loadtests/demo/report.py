@@ -103,7 +103,7 @@ def _serving_facts(reckoning: Reckoning) -> Iterator[tuple[str, str]]:
     yield "mixed in by the replay", _counted(totals.mess)
     yield "predictions answered", f"{totals.answered.total():,}"
     p50, p99 = (totals.latencies.quantile_s(share) * 1000 for share in (0.5, 0.99))
-    yield "latency at the client, through Envoy, flat out", f"p50 {p50:.1f} ms, p99 {p99:.1f} ms"
+    yield "latency at the client, through Envoy", f"p50 {p50:.1f} ms, p99 {p99:.1f} ms"
     yield "labels joined", f"{reckoning.joined.counts.joined:,}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -9,12 +10,12 @@ from datetime import datetime, timedelta
 from loadtests.demo.platform import PlatformClient
 from loadtests.replay import Progress, Replay, Totals
 from loadtests.upstream import on_grid
-from services.chassis.errors import Conflict
+from services.chassis.errors import Conflict, Unavailable
 from services.contracts.training.v1 import training_pb2
 from services.problem import ModelRecipe
 
 DEMO = "demo"
-_RUN_S, _RELEASE_S = 300.0, 120.0
+_RUN_S, _RELEASE_S, _STANDSTILL_S = 300.0, 120.0, 300.0
 # Every open prediction has expired by then.
 _AFTERMATH = timedelta(hours=2)
 
@@ -28,6 +29,27 @@ class Times:
     begins: datetime
     first_model: datetime
     ends: datetime
+
+
+class Standstill:
+    """Whether event time should stand still, asked again and again; not longer than `patience_s` at a stretch."""
+
+    def __init__(self, going_on: Callable[[], str], patience_s: float) -> None:
+        self._going_on = going_on
+        self._patience_s = patience_s
+        self._since_s: float | None = None
+
+    def __call__(self) -> bool:
+        """Raises Unavailable when it has stood still for too long, naming what it waits for."""
+        waits_for, now_s = self._going_on(), time.monotonic()
+        if not waits_for:
+            self._since_s = None
+            return False
+        if self._since_s is None:
+            self._since_s = now_s
+        if now_s - self._since_s > self._patience_s:
+            raise Unavailable(f"waited {self._patience_s:.0f} s for {waits_for}; `slipway status` tells more")
+        return True
 
 
 class Story:
@@ -49,6 +71,7 @@ class Story:
         self._times = times
         self._say = say
         self._tell = tell
+        self._standstill = Standstill(platform.going_on, _STANDSTILL_S)
 
     def play(self) -> Totals:
         """Goes on where an earlier playing stopped. Raises SlipwayError when the platform cannot go on."""
@@ -75,12 +98,12 @@ class Story:
 
     def _serve(self) -> None:
         self._say(f"Serving until {self._times.ends:%-d %B %Y}; time stands still while a model is trained or loaded")
-        self._replay.run(self._times.ends, pause=self._platform.busy, tell=self._tell)
+        self._replay.run(self._times.ends, pause=self._standstill, tell=self._tell)
 
     def _aftermath(self) -> Totals:
         """Silence, until the last label has come or can not come any more."""
         over = on_grid(self._times.ends + self._recipe.label.horizon + _AFTERMATH)
-        return self._replay.run(over, pause=self._platform.busy, tell=self._tell)
+        return self._replay.run(over, pause=self._standstill, tell=self._tell)
 
     def _say_stage(self) -> Say:
         said: set[str] = set()

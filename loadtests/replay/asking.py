@@ -65,9 +65,9 @@ class Asking:
         """Open questions."""
         return len(self._questions)
 
-    def snapshot(self) -> tuple[Open | None, int]:
-        """What is open, and the length of the file of answers with all that is settled."""
-        length = 0 if self._answers is None else self._answers.sync()
+    def snapshot(self) -> tuple[Open | None, int | None]:
+        """What is open, and the length of the file of answers with all that is settled; None if no file is written."""
+        length = None if self._answers is None else self._answers.sync()
         return self._questions.snapshot(), length
 
     async def follow(self) -> None:

@@ -1,6 +1,6 @@
 """The client: asks for predictions through Envoy as cheaply as Python can, and reads how far the features are.
 
-A request's id is its entity's id, so a question that is asked again (a retry, a resume) is the same prediction, which
+A request's id is the question's own, so one that is asked again (a retry, a resume) is the same prediction, which
 monitoring counts once.
 """
 
@@ -29,7 +29,8 @@ METADATA = "/inference.GRPCInferenceService/ModelMetadata"
 _CALL_TIMEOUT_S = 10.0
 _PAUSE_FIRST_S, _PAUSE_MOST_S = 0.1, 2.0
 _TRY_AGAIN = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED)
-_CHANNEL: list[tuple[str, Any]] = [
+CHANNEL: list[tuple[str, Any]] = [
+    ("grpc.enable_http_proxy", 0),  # a proxy of the environment is not meant for the loopback
     ("grpc.use_local_subchannel_pool", 1),  # else all channels to one address share a connection
     ("grpc.max_reconnect_backoff_ms", 1000),
 ]
@@ -66,12 +67,12 @@ class RequestForm:
         self.shared = shared.SerializeToString(deterministic=True)
 
     def fill(self, question: Question, request_id: str = "") -> bytes:
-        """The request of one row, in raw bytes; its id is the entity's unless another is given.
+        """The request of one row, in raw bytes; its id is the question's unless another is given.
 
         Raises AttributeError if the spine's event lacks an input.
         """
         own = v2.ModelInferRequest(
-            id=request_id or question.entity_id,
+            id=request_id or question.id,
             raw_input_contents=[encode(getattr(question.payload, name)) for name, encode in self._inputs],
         )
         own.parameters["as_of"].string_param = rfc3339(question.as_of)
@@ -85,7 +86,7 @@ class PredictionClient:
         self._address = address
         self._model = model
         self._patience_s = patience_s
-        self._channels = [grpc.aio.insecure_channel(address, options=_CHANNEL) for _ in range(connections)]
+        self._channels = [grpc.aio.insecure_channel(address, options=CHANNEL) for _ in range(connections)]
         self._infer: Iterator[Any] = itertools.cycle(
             [channel.unary_unary(INFER, None, v2.ModelInferResponse.FromString) for channel in self._channels]
         )
@@ -158,19 +159,26 @@ class PredictionClient:
 class WatermarkClient:
     """How far the features service is."""
 
-    def __init__(self, address: str) -> None:
-        self._channel = grpc.aio.insecure_channel(address, options=_CHANNEL)
+    def __init__(self, address: str, *, patience_s: float) -> None:
+        self._address = address
+        self._patience_s = patience_s
+        self._answered_s = time.monotonic()
+        self._channel = grpc.aio.insecure_channel(address, options=CHANNEL)
         self._stub = features_pb2_grpc.FeaturesServiceStub(self._channel)  # type: ignore[no-untyped-call]
 
     async def close(self) -> None:
         await self._channel.close()
 
     async def watermark(self) -> datetime | None:
-        """None before the first event, and while the service does not answer."""
+        """None before the first event, and while the service does not answer; Unavailable once it was away for long."""
         try:
             answer = await self._stub.GetWatermark(features_pb2.GetWatermarkRequest(), timeout=_CALL_TIMEOUT_S)
-        except grpc.aio.AioRpcError:
+        except grpc.aio.AioRpcError as error:
+            if time.monotonic() - self._answered_s > self._patience_s:
+                told = f"{error.code().name}: {error.details()}"
+                raise Unavailable(f"the features service at {self._address} does not answer: {told}") from error
             return None
+        self._answered_s = time.monotonic()
         return from_proto(answer.watermark) if answer.HasField("watermark") else None
 
 

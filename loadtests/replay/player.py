@@ -119,10 +119,11 @@ class Replay:
         stack.push_async_callback(client.close)
         watermark: Any = _nobody_knows
         if plan.features is not None:
-            features = WatermarkClient(plan.features)
+            features = WatermarkClient(plan.features, patience_s=plan.patience_s)
             stack.push_async_callback(features.close)
             watermark = features.watermark
         answers = None
+        self._answers_bytes = position.answers_bytes
         if plan.answers is not None:
             answers = AnswerFile(plan.answers, position.answers_bytes)
             stack.callback(answers.close)
@@ -139,6 +140,8 @@ class Replay:
         await asyncio.to_thread(self._sender.flush)
         sender = self._sender
         known_open, answers_bytes = self._asking.snapshot()
+        if answers_bytes is None:
+            answers_bytes = self._answers_bytes
         self._file.write(Position(sender.cursor, sender.offset, sender.totals, known_open, answers_bytes))
 
 

@@ -23,6 +23,11 @@ class Question(NamedTuple):
     due: datetime
     payload: Payload
 
+    @property
+    def id(self) -> str:
+        """Of the prediction: one entity may be asked about for several moments, when its plan changes."""
+        return f"{self.entity_id}/{self.as_of:%Y%m%dT%H%M%S}"
+
 
 class Asker:
     """Derives the question from an event by the recipe's spine."""
@@ -54,7 +59,7 @@ class Open:
 
     def covers(self, question: Question) -> bool:
         """It is still open."""
-        return question.as_of >= self.settled_before and question.entity_id not in self.settled
+        return question.as_of >= self.settled_before and question.id not in self.settled
 
 
 @dataclass(slots=True)
@@ -70,8 +75,8 @@ class OpenQuestions:
         return len(self._open)
 
     def add(self, question: Question) -> None:
-        entry = (question.as_of, question.entity_id)
-        self._open[question.entity_id] = question
+        entry = (question.as_of, question.id)
+        self._open[question.id] = question
         heapq.heappush(self._waiting, entry)
         heapq.heappush(self._by_as_of, entry)
 
@@ -83,8 +88,8 @@ class OpenQuestions:
         return due
 
     def settle(self, question: Question) -> None:
-        del self._open[question.entity_id]
-        self._settled.append((question.as_of, question.entity_id))
+        del self._open[question.id]
+        self._settled.append((question.as_of, question.id))
 
     def skip_before(self, moment: datetime) -> int:
         """Settles what was not handed out and speaks for an earlier moment; how many."""
@@ -108,4 +113,4 @@ class OpenQuestions:
             return None
         self._settled = [entry for entry in self._settled if entry[0] >= oldest]
         questions_from = min(question.due for question in self._open.values())
-        return Open(questions_from, oldest, frozenset(entity_id for _, entity_id in self._settled))
+        return Open(questions_from, oldest, frozenset(settled for _, settled in self._settled))

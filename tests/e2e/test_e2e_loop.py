@@ -56,7 +56,7 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Played]:
                 tell=lambda _: None,
             ).play()
         late = (sources.END - timedelta(days=2), sources.END)
-        yield Played(platform, reckon(platform, client, totals, late))
+        yield Played(platform, reckon(platform, client, totals, replay.reached, late))
 
 
 def test_every_event_and_every_prediction_is_accounted_for(played: Played) -> None:

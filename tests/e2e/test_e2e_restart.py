@@ -17,6 +17,7 @@ from loadtests.demo.platform import PlatformClient, platform_client
 from loadtests.demo.reckoning import Reckoning, reckon
 from loadtests.demo.story import DEMO
 from loadtests.replay import Replay
+from services.contracts.features.v1.features_pb2 import FEATURE_STATUS_PRESENT
 from services.contracts.training.v1 import training_pb2
 from services.problem import load_recipe
 from services.topics import UPSTREAM
@@ -66,6 +67,8 @@ def disturbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
 
 
 def test_features_are_those_of_a_clean_run(clean: Seen, disturbed: Seen) -> None:
+    _, statuses = clean.vectors
+    assert statuses.count(FEATURE_STATUS_PRESENT) > 0.9 * len(statuses)
     assert disturbed.vectors == clean.vectors
 
 
@@ -96,7 +99,7 @@ def _play(platform: Platform, folder: Path, *, speed: float | None) -> Seen:
         run = _train(client)
         with Replay(plan(platform, sources.steady(), speed=speed, answers=answers, **MESS)) as replay:
             totals = replay.run(sources.ONE_DAY)
-        reckoning = reckon(platform, client, totals, (sources.FIRST_MODEL, sources.ONE_DAY))
+        reckoning = reckon(platform, client, totals, replay.reached, (sources.FIRST_MODEL, sources.ONE_DAY))
     rows = [json.loads(line) for line in answers.read_text().splitlines()]
     return Seen(features, run.onnx_sha256, {row["entity_id"]: row["probability"] for row in rows}, reckoning)
 

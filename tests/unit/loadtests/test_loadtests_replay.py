@@ -136,7 +136,7 @@ def test_the_oldest_open_question_is_known_whatever_order_they_settle_in():
     questions.settle(two)
     assert questions.oldest == one.as_of
     known = questions.snapshot()
-    assert known == Open(one.due, one.as_of, frozenset({"parcel-2"}))
+    assert known == Open(one.due, one.as_of, frozenset({two.id}))
     assert [known.covers(each) for each in (one, two, three)] == [True, False, True]
     questions.settle(one)
     assert questions.oldest == three.as_of
@@ -179,7 +179,7 @@ def test_a_request_reads_as_the_question_in_inference():
         payload: Any = each.payload
         assert call.entity_rows is not None
         assert call.entity_ids == (payload.parcel_id,)
-        assert call.request_id == call.prediction_id == payload.parcel_id
+        assert call.request_id == call.prediction_id == each.id
         assert call.as_of_us == to_us(each.as_of)
         values = [column[0] for column in call.entity_rows.columns]
         assert values == [payload.shop, payload.courier or "", payload.pickup_at, payload.weight_kg]
@@ -260,6 +260,22 @@ def test_records_of_the_killed_replay_that_arrive_after_the_look_are_counted_as_
 
     assert resumed.totals.sent_again.total() == 10
     assert resumed.totals.records == len(topic.values) == len(expected) + 10
+
+
+def test_one_entity_may_be_asked_about_for_two_moments():
+    questions = OpenQuestions()
+    first = question(1, 10)
+    moved = first._replace(as_of=first.as_of + 20 * MINUTE)
+    for each in (first, moved):
+        questions.add(each)
+
+    due = questions.take_due(START + 60 * MINUTE)
+    for each in due:
+        questions.settle(each)
+
+    assert due == [first, moved]
+    assert first.id != moved.id
+    assert questions.oldest is None
 
 
 def test_a_resume_brings_back_exactly_the_questions_that_are_open():
