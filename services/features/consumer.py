@@ -68,6 +68,8 @@ class Streaming:
         views = fingerprints(self._views)
         try:
             text = store.progress()
+            if store.may_evict():
+                get_logger().error("online_store_may_evict", why="maxmemory with a policy that is not noeviction")
         except Unavailable as error:
             self._lifecycle.not_ready(STORE, str(error))
             raise

@@ -46,6 +46,12 @@ class StreamStore:
         # Its annotations know no bytes.
         self._redis: Any = redis.Redis(**_connection(address, _STREAM_TIMEOUT_S), retry=Retry(NoBackoff(), _RETRIES))
 
+    def may_evict(self) -> bool:
+        """Whether Redis throws keys away when it is full: an entity would lose its past."""
+        with _answering(self._address):
+            memory = self._redis.info("memory")
+            return bool(memory["maxmemory"]) and memory["maxmemory_policy"] != "noeviction"
+
     def progress(self) -> bytes | None:
         """As `advance` left it; None if it never did."""
         with _answering(self._address):

@@ -118,14 +118,18 @@ class FeaturesServicer(features_pb2_grpc.FeaturesServiceServicer):
         def tell(stage: str) -> None:
             loop.call_soon_threadsafe(stages.put_nowait, stage)
 
-        if self._building.locked():
-            yield features_pb2.BuildTrainingSetResponse(stage="waiting for another training set to be built")
-        async with self._building:
-            building = asyncio.create_task(asyncio.to_thread(self._training_sets.build, from_, to, known_by, tell))
-            building.add_done_callback(lambda _: stages.put_nowait(None))
-            while (stage := await stages.get()) is not None:
-                yield features_pb2.BuildTrainingSetResponse(stage=stage)
-            yield features_pb2.BuildTrainingSetResponse(stage="built", training_set=_training_set(await building))
+        async def build() -> TrainingSet:
+            if self._building.locked():
+                tell("waiting for another training set to be built")
+            async with self._building:
+                return await asyncio.to_thread(self._training_sets.build, from_, to, known_by, tell)
+
+        # Goes on when the caller leaves: it is not to be broken off, and who asks again finds it done.
+        building = asyncio.create_task(build())
+        building.add_done_callback(lambda _: stages.put_nowait(None))
+        while (stage := await stages.get()) is not None:
+            yield features_pb2.BuildTrainingSetResponse(stage=stage)
+        yield features_pb2.BuildTrainingSetResponse(stage="built", training_set=_training_set(await building))
 
     def _service(self, name: str) -> VectorService:
         if name not in self._services:

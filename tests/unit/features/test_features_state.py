@@ -91,6 +91,17 @@ def test_every_function_survives_the_move_from_entries_into_tiles():
     assert after.values[0].tolist() == pytest.approx([4, 13.5, 3.375, 1.0, 7.5, 7.5, np.std([4, 1, 1, 7.5], ddof=1), 3])
 
 
+@pytest.mark.parametrize("mark", [None, 21, 22])
+def test_the_last_of_one_moment_is_what_became_known_last_then_what_is_greatest(mark):
+    online = Online(view_of((Function.LAST, "x", 10, 1)))
+    online.take([event(1, 20, known=21, x=7.0), event(2, 20, known=22, x=2.0), event(3, 20, known=22, x=1.0)])
+    assert online.value("a", 21) == 7.0
+    if mark is not None:
+        online.take([event(9, 15, known=23, x=9.0)], mark_us=mark * MINUTE)
+
+    assert online.value("a", 22) == 2.0
+
+
 def test_a_count_falls_to_zero_without_a_new_event():
     online = Online(view_of((Function.COUNT, "x", 10, 1)))
     online.take([event(1, 20, x=1.0), event(2, 25, x=1.0)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from copy import deepcopy
 from dataclasses import dataclass, field
 
 import pytest
@@ -68,7 +69,9 @@ class Stream:
         for view in self.views:
             online = self.online(view, events)
             newest = max((each.available_at_us for each in events), default=0)
-            rows = [(who, newest + minute * MINUTE) for who in WHOS for minute in (0, 3, 17)]
+            earliest = max((self.store.watermark or 0) - HISTORY, 0)
+            moments = [earliest, *(newest + minute * MINUTE for minute in (0, 3, 17))]
+            rows = [(who, moment) for who in WHOS for moment in moments]
             online.assert_right(rows, online.read(rows))
 
 
@@ -114,6 +117,24 @@ def test_a_store_that_lost_everything_is_filled_again_from_the_log(history, lost
             batches.commit()
     stream.store.hashes.clear()
     stream.store.start_over()
+    stream.run()
+
+    stream.assert_right(history)
+
+
+@settings(deadline=None, max_examples=15)
+@given(history=histories(30), kept=st.integers(0, 6))
+def test_a_store_that_went_back_goes_on_from_where_it_is(history, kept):
+    stream = Stream()
+    _fill(stream.log, history)
+    consumer, batches = stream.start()
+    for _ in range(kept):
+        if batch := consumer.poll(3):
+            batches.act(batch)
+            batches.commit()
+    earlier = deepcopy(stream.store)
+    stream.run()
+    stream.store = earlier
     stream.run()
 
     stream.assert_right(history)
