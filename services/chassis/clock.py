@@ -35,8 +35,8 @@ def to_proto(moment: datetime) -> Timestamp:
 
 
 def from_proto(stamp: Timestamp) -> datetime:
-    """As an aware UTC datetime; what is below a microsecond is cut."""
-    return from_us(proto_us(stamp))
+    """As an aware UTC datetime; what is below a microsecond is cut. Raises ValueError outside the years 1 to 9999."""
+    return stamp.ToDatetime(UTC)
 
 
 def proto_us(stamp: Timestamp) -> int:

@@ -56,14 +56,14 @@ class RunConsumer:
     def _act_on(self, record: Record) -> str:
         try:
             run = pb.RunRecord.FromString(record.value or b"").run
-        except DecodeError as error:
+            known_at = from_proto(run.request.requested_at) if run.request.HasField("requested_at") else None
+        except (DecodeError, ValueError) as error:
             return _unreadable(record, str(error))
         if run.request.model != self._model or run.state != pb.RUN_STATE_REGISTERED:
             return "ignored"
         if not run.run_id or not run.model_version.isdecimal():
             return _unreadable(record, f"run {run.run_id!r} registered version {run.model_version!r}")
         why = f"training run {run.run_id}: {run.request.reason or 'no reason given'}"
-        known_at = from_proto(run.request.requested_at) if run.request.HasField("requested_at") else None
         queued = self._commands.queue_run(run.run_id, run.model_version, why, known_at)
         return "queued" if queued else "known"
 

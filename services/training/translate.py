@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from services.chassis.clock import from_proto, to_proto
 from services.chassis.errors import Invalid
 from services.contracts.training.v1 import training_pb2 as pb
@@ -17,18 +19,18 @@ _STATES = {
 
 
 def request_from_proto(request: pb.RetrainRequest) -> RunRequest:
-    """Raises Invalid if the range is not told."""
+    """Raises Invalid if the range is not told or a time is none."""
     for field in ("from", "to"):
         if not request.HasField(field):
             raise Invalid(f"{field}: not set; training needs the range of its rows")
     return RunRequest(
         request_id=request.request_id,
         model=request.model,
-        begin=from_proto(getattr(request, "from")),
-        end=from_proto(request.to),
+        begin=_moment(request, "from"),
+        end=_moment(request, "to"),
         reason=request.reason,
         requested_by=request.requested_by,
-        requested_at=from_proto(request.requested_at) if request.HasField("requested_at") else None,
+        requested_at=_moment(request, "requested_at") if request.HasField("requested_at") else None,
     )
 
 
@@ -55,6 +57,13 @@ def run_to_proto(run: Run) -> pb.Run:
 def to_record(run: Run) -> bytes:
     """The value of a record on training.runs.v1."""
     return pb.RunRecord(run=run_to_proto(run)).SerializeToString()
+
+
+def _moment(request: pb.RetrainRequest, field: str) -> datetime:
+    try:
+        return from_proto(getattr(request, field))
+    except ValueError as error:
+        raise Invalid(f"{field}: {error}") from error
 
 
 def _request_to_proto(request: RunRequest) -> pb.RetrainRequest:

@@ -192,9 +192,12 @@ def test_without_kafka_a_person_may_still_train_and_the_process_says_what_is_mis
 
 def test_requests_without_a_range_or_of_another_model_are_refused_by_name(stage: Stage) -> None:
     stage.start()
+    endless = request("x")
+    endless.to.seconds = 10**15
     refused = {
         "from, to": (request("x", days=-1), grpc.StatusCode.INVALID_ARGUMENT),
         "from: not set": (pb.RetrainRequest(request_id="x", model=MODEL), grpc.StatusCode.INVALID_ARGUMENT),
+        "to: Timestamp is not valid": (endless, grpc.StatusCode.INVALID_ARGUMENT),
         "model": (request("x", model="another"), grpc.StatusCode.NOT_FOUND),
     }
     for words, (asked, code) in refused.items():

@@ -36,6 +36,12 @@ def test_what_is_below_a_microsecond_is_cut() -> None:
     assert clock.proto_us(Timestamp(seconds=1, nanos=1_999)) == 1_000_001
 
 
+@pytest.mark.parametrize("seconds", [10**15, -(10**15), 253_402_300_800, -62_135_596_801])
+def test_a_proto_timestamp_that_no_datetime_holds_is_a_value_error(seconds: int) -> None:
+    with pytest.raises(ValueError, match=f"{seconds} must be in range"):
+        clock.from_proto(Timestamp(seconds=seconds))
+
+
 def test_an_offset_is_turned_into_utc() -> None:
     assert clock.parse_rfc3339("2013-01-01T00:30:00+02:00") == datetime(2012, 12, 31, 22, 30, tzinfo=UTC)
     assert clock.rfc3339(datetime(2013, 1, 1, 2, tzinfo=timezone(timedelta(hours=2)))) == "2013-01-01T00:00:00Z"

@@ -29,8 +29,11 @@ def run(
     state: training_pb2.RunState = training_pb2.RUN_STATE_REGISTERED,
     run_id: str = "run-2",
     version: str = "2",
+    requested_at_s: int | None = None,
 ) -> Record:
     told = training_pb2.Run(run_id=run_id, state=state, model_version=version)
+    if requested_at_s is not None:
+        told.request.requested_at.seconds = requested_at_s
     told.request.model = model
     return Record(training_pb2.RunRecord(run=told).SerializeToString())
 
@@ -59,10 +62,11 @@ def test_a_registered_run_queues_a_release_once(desk: Desk) -> None:
         run(version=""),
         run(version="../2"),
         run(run_id=""),
+        run(run_id="run-1", requested_at_s=10**15),
         Record(b"\xff\xff not a record"),
         Record(None),
     ],
-    ids=["another model", "refused", "no version", "no number", "no id", "garbage", "tombstone"],
+    ids=["another model", "refused", "no version", "no number", "no id", "no time", "garbage", "tombstone"],
 )
 def test_any_other_record_starts_nothing_and_stops_nothing(desk: Desk, record: Record) -> None:
     RunConsumer(desk.commands, "m").act([record, run()])

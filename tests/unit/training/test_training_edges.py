@@ -69,7 +69,9 @@ def test_requests_are_queued_once_and_others_passed_over(store: RunStore) -> Non
         _request(request_id="request-2"),
         _request(request_id="x", model="another"),
         _request(request_id=""),
+        _request(request_id="no time"),
     ]
+    records[-1].to.seconds = 10**15
     batch = [FakeRecord(each.SerializeToString()) for each in records]
 
     RequestConsumer(store, "m").act([*batch, FakeRecord(b"\xff\xfe"), FakeRecord(None), *batch])  # type: ignore[list-item]

@@ -110,6 +110,15 @@ def test_requests_survive_the_wire() -> None:
         request_from_proto(run.request)
 
 
+@pytest.mark.parametrize("field", ["from", "to", "requested_at"])
+def test_a_time_that_is_none_is_refused_by_name(field: str) -> None:
+    request = run_to_proto(Run("r", REQUEST)).request
+    getattr(request, field).seconds = 10**15
+
+    with pytest.raises(Invalid, match=f"{field}: .*1000000000000000 must be in range"):
+        request_from_proto(request)
+
+
 @pytest.mark.parametrize(
     ("changes", "cause", "words"),
     [
