@@ -1,6 +1,6 @@
 """Envoy's bootstrap: where it listens, whom it calls, and that its routes come from the router.
 
-`python -m deploy.local.envoy > envoy.json` prints it with the laptop's ports.
+`python -m deploy.local.envoy > envoy.json` prints it with the laptop's ports; deploy/k8s/envoy.py has the cluster's.
 
 | Envoy's situation | what a client gets |
 |---|---|
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 import sys
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +38,10 @@ def envoy_config(
     challenger: str = "127.0.0.1:9107",
     router: str = "127.0.0.1:8108",
 ) -> dict[str, Any]:
-    """The bootstrap as JSON-able dict. All parameters are `address:port` with an IP address.
+    """The bootstrap as JSON-able dict. All parameters are `host:port`; `listen` and `admin` with an IP address.
 
-    `champion` and `challenger` are gRPC servers of inference, `router` is the router's HTTP port.
+    `champion` and `challenger` are gRPC servers of inference, `router` is the router's HTTP port. Envoy asks DNS for
+    what is a name, again and again.
     """
     return {
         "node": {"id": f"envoy-{listen}", "cluster": "slipway"},
@@ -129,7 +131,7 @@ def _grpc_stats() -> dict[str, Any]:
 def _cluster(name: str, address: str, *, http2: bool) -> dict[str, Any]:
     cluster: dict[str, Any] = {
         "name": name,
-        "type": "STATIC",
+        "type": "STATIC" if _is_ip(address) else "STRICT_DNS",
         "connect_timeout": _CONNECT_TIMEOUT,
         "circuit_breakers": {
             "thresholds": [{"max_connections": 1024, "max_pending_requests": _BUSY, "max_requests": _BUSY}]
@@ -147,6 +149,14 @@ def _cluster(name: str, address: str, *, http2: bool) -> dict[str, Any]:
             }
         }
     return cluster
+
+
+def _is_ip(address: str) -> bool:
+    try:
+        ip_address(address.rpartition(":")[0])
+    except ValueError:
+        return False
+    return True
 
 
 def _address(text: str) -> dict[str, Any]:

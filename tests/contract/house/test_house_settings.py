@@ -3,37 +3,16 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import pytest
-import yaml
 
 from deploy.local.ports import Ports
 from deploy.local.processes import SERVICES, local_platform, processes, shared_environment
-from tests.contract.house import settings_names
+from tests.contract.house import manifests, settings_names
 from tests.support.process import REPOSITORY
 
-BASE = REPOSITORY / "deploy/k8s/base"
 MANIFESTS = sorted((REPOSITORY / "deploy/k8s").rglob("*.yaml"))
-WORKLOADS = {"Deployment", "StatefulSet"}
-
-
-def _workloads() -> dict[str, dict[str, Any]]:
-    """The container of each workload by the workload's name."""
-    documents = [document for path in BASE.glob("*.yaml") for document in yaml.safe_load_all(path.read_text())]
-    return {
-        document["metadata"]["name"]: document["spec"]["template"]["spec"]["containers"][0]
-        for document in documents
-        if document and document.get("kind") in WORKLOADS
-    }
-
-
-def _ours() -> dict[str, dict[str, Any]]:
-    return {name: container for name, container in _workloads().items() if name in SERVICES}
-
-
-def _variables(container: dict[str, Any]) -> dict[str, str]:
-    return {each["name"]: each.get("value", "") for each in container.get("env", [])}
+GIVEN = (*MANIFESTS, manifests.BASE / "slipway.env", REPOSITORY / "deploy/Dockerfile")
 
 
 def _everything_taken() -> set[str]:
@@ -48,8 +27,8 @@ def test_a_readme_names_exactly_the_settings_that_there_are(service: str) -> Non
     assert settings_names.own(service) - named == set(), "taken, and not named"
 
 
-def test_every_variable_in_a_manifest_is_taken_by_somebody() -> None:
-    texts = [path.read_text() for path in (*MANIFESTS, BASE / "slipway.env")]
+def test_every_variable_in_a_manifest_or_an_image_is_taken_by_somebody() -> None:
+    texts = [path.read_text() for path in GIVEN]
     named = {name for text in texts for name in re.findall(r"\bSLIPWAY_[A-Z0-9_]+", text)}
 
     assert named
@@ -58,25 +37,27 @@ def test_every_variable_in_a_manifest_is_taken_by_somebody() -> None:
 
 def test_a_workload_is_given_only_what_its_service_takes() -> None:
     strange = {
-        name: sorted(set(_variables(container)) - settings_names.taken(container["image"].removeprefix("slipway-")))
-        for name, container in _ours().items()
+        name: sorted(
+            set(manifests.variables(container)) - settings_names.taken(container["image"].removeprefix("slipway-"))
+        )
+        for name, container in manifests.ours().items()
     }
 
     assert {name: names for name, names in strange.items() if names} == {}
 
 
 def test_the_base_holds_every_process_of_the_laptop() -> None:
-    assert {*SERVICES, "kafka", "redis", "mlflow", "envoy"} - set(_workloads()) == set()
+    assert {*SERVICES, "kafka", "redis", "mlflow", "envoy"} - set(manifests.containers()) == set()
 
 
 def test_ports_in_the_cluster_are_those_of_the_laptop() -> None:
     told = {
         name: {
             kind.removeprefix("SLIPWAY_").removesuffix("_PORT").lower(): int(port)
-            for kind, port in _variables(container).items()
+            for kind, port in manifests.variables(container).items()
             if kind.endswith("_PORT")
         }
-        for name, container in _ours().items()
+        for name, container in manifests.ours().items()
     }
 
     assert told == {name: Ports().of(name) for name in SERVICES}
