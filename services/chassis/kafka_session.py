@@ -25,19 +25,24 @@ _CHECK_EVERY_S, _CHECK_TIMEOUT_MS = 2.0, 3000
 _JOIN_S = 2.0
 
 
-def keep(session: Callable[[], None], lifecycle: Lifecycle, again_after: tuple[type[Exception], ...] = GONE) -> None:
+def keep(
+    session: Callable[[], None],
+    lifecycle: Lifecycle,
+    again_after: tuple[type[Exception], ...] = GONE,
+    part: str = PART,
+) -> None:
     """Runs `session` until the process stops, again from its start whenever a part that it needs does not answer.
 
     A session reads its state from what is durable, so whatever it had in memory may be dropped. It calls
-    `lifecycle.ready` itself. Errors that are not among `again_after` are ours and are raised.
+    `lifecycle.ready` itself; `part` is its name there. Errors that are not among `again_after` are ours and are raised.
     """
     pause_s = _PAUSE_FIRST_S
     while not lifecycle.stopping.is_set():
         try:
             session()
         except again_after as error:
-            lifecycle.not_ready(PART, _words(error))
-            get_logger().warning("session_lost", error=_words(error), pause_s=pause_s)
+            lifecycle.not_ready(part, _words(error))
+            get_logger().warning("session_lost", part=part, error=_words(error), pause_s=pause_s)
             lifecycle.stopping.wait(pause_s)
             pause_s = min(2 * pause_s, _PAUSE_MOST_S)
 

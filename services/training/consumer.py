@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from contextvars import copy_context
 from typing import Any
 
 from google.protobuf.message import DecodeError
-from kafka import KafkaConsumer, KafkaProducer, TopicPartition
-from kafka.errors import KafkaError
+from kafka import KafkaProducer
 
-from services.chassis.errors import AlreadyExists, Invalid, NotFound, Unavailable
-from services.chassis.kafka import Record, consume, ensure_topics, make_consumer, make_producer, wait_for_kafka
+from services.chassis.errors import AlreadyExists, Invalid, NotFound
+from services.chassis.kafka import Record, consume, make_producer
+from services.chassis.kafka_session import BrokerCheck, keep, open_topics, whole_consumer
 from services.chassis.lifecycle import Lifecycle
 from services.chassis.logging import get_logger
 from services.chassis.settings import KafkaSettings
@@ -28,8 +27,7 @@ GROUP = "training"
 CONSUMER_PART, PUBLISHER_PART = "training requests", "run records"
 _ACK_TIMEOUT_S = 10.0
 _PAUSE_S = 0.2
-_RECONNECT_PAUSE_S = 1.0
-_CHECK_EVERY_S, _CHECK_TIMEOUT_MS = 3.0, 1500
+_TOPICS = (TRAINING_REQUESTS.name, TRAINING_RUNS.name)
 # Requests are rare: an idle fetch waits long at the broker, and still returns as soon as a record comes.
 _IDLE_FETCH_MS = 1000
 
@@ -40,7 +38,6 @@ class RequestConsumer:
     def __init__(self, store: RunStore, model: str) -> None:
         self._store = store
         self._model = model
-        self._checked_at = time.monotonic()
 
     def act(self, batch: list[Record]) -> None:
         """Idempotent: a request is known by its id."""
@@ -50,23 +47,13 @@ class RequestConsumer:
 
     def run(self, settings: KafkaSettings, lifecycle: Lifecycle) -> None:
         """Until the process is told to stop."""
-        _keep(lambda: self._session(settings, lifecycle), lifecycle, CONSUMER_PART)
+        keep(lambda: self._session(settings, lifecycle), lifecycle, part=CONSUMER_PART)
 
     def _session(self, settings: KafkaSettings, lifecycle: Lifecycle) -> None:
-        _open_topics(settings)
-        # Assigned, not subscribed: there is one training process, and after a crash it must not wait until Kafka
-        # gives up its former self. The group only keeps the offsets.
-        consumer = make_consumer(settings, GROUP, [], fetch_max_wait_ms=_IDLE_FETCH_MS)
-        partitions = consumer.partitions_for_topic(TRAINING_REQUESTS.name) or ()
-        consumer.assign([TopicPartition(TRAINING_REQUESTS.name, partition) for partition in partitions])
+        open_topics(settings, _TOPICS)
+        consumer = whole_consumer(settings, GROUP, [TRAINING_REQUESTS.name], fetch_max_wait_ms=_IDLE_FETCH_MS)
         lifecycle.ready(CONSUMER_PART)
-        consume(consumer, self.act, lifecycle.stopping, idle=lambda: self._check(consumer))
-
-    def _check(self, consumer: KafkaConsumer) -> None:
-        """A quiet topic and a broker that is gone look the same to a poll: asks, now and then. Raises KafkaError."""
-        if time.monotonic() - self._checked_at > _CHECK_EVERY_S:
-            self._checked_at = time.monotonic()
-            consumer.end_offsets(list(consumer.assignment())[:1], timeout_ms=_CHECK_TIMEOUT_MS)
+        consume(consumer, self.act, lifecycle.stopping, idle=BrokerCheck(consumer).ask)
 
     def _act_on(self, record: Record) -> str:
         try:
@@ -93,10 +80,10 @@ class RecordPublisher:
 
     def run(self, settings: KafkaSettings, lifecycle: Lifecycle) -> None:
         """Until the process is told to stop."""
-        _keep(lambda: self._session(settings, lifecycle), lifecycle, PUBLISHER_PART)
+        keep(lambda: self._session(settings, lifecycle), lifecycle, part=PUBLISHER_PART)
 
     def _session(self, settings: KafkaSettings, lifecycle: Lifecycle) -> None:
-        _open_topics(settings)
+        open_topics(settings, _TOPICS)
         producer = make_producer(settings, linger_ms=0)
         lifecycle.ready(PUBLISHER_PART)
         try:
@@ -117,22 +104,6 @@ class RecordPublisher:
             future.get(timeout=_ACK_TIMEOUT_S)
         self._store.mark_sent([number for number, _, _ in outgoing])
         metrics.UNSENT.set(0)
-
-
-def _keep(session: Callable[[], None], lifecycle: Lifecycle, part: str) -> None:
-    """Runs a session until the process stops, again from its start whenever Kafka does not answer."""
-    while not lifecycle.stopping.is_set():
-        try:
-            session()
-        except (KafkaError, Unavailable) as error:
-            lifecycle.not_ready(part, f"Kafka does not answer: {error}")
-            get_logger().warning("kafka_awaited", part=part, error=str(error))
-            lifecycle.stopping.wait(_RECONNECT_PAUSE_S)
-
-
-def _open_topics(settings: KafkaSettings) -> None:
-    wait_for_kafka(settings, timeout_s=0)
-    ensure_topics(settings, [TRAINING_REQUESTS.name, TRAINING_RUNS.name])
 
 
 def start_thread(work: Callable[[], None], name: str, lifecycle: Lifecycle) -> threading.Thread:

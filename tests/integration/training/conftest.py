@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import httpx
 import pytest
 from kafka import TopicPartition
 from mlflow import MlflowClient
@@ -36,6 +37,15 @@ def request(
     asked = pb.RetrainRequest(request_id=request_id, model=model, to=to_proto(begin + timedelta(days=days)), **told)
     getattr(asked, "from").CopyFrom(to_proto(begin))
     return asked
+
+
+def waiting_for(ops_port: int) -> dict[str, str]:
+    """The parts that /ready names and why."""
+    try:
+        answer = httpx.get(f"http://127.0.0.1:{ops_port}/ready", trust_env=False)
+    except httpx.TransportError as error:
+        raise AssertionError(f"no answer yet: {error}") from error
+    return dict(answer.json()["waiting_for"])
 
 
 @dataclass

@@ -7,13 +7,12 @@ import json
 from pathlib import Path
 
 import grpc
-import httpx
 import numpy as np
 import onnxruntime as ort
 import pytest
 
 from services.contracts.training.v1 import training_pb2 as pb
-from tests.integration.training.conftest import Stage, request
+from tests.integration.training.conftest import Stage, request, waiting_for
 from tests.integration.training.parts import FEATURES, MODEL, T0, SilentMlflow, digest, training_table
 from tests.support import eventually
 
@@ -179,12 +178,12 @@ def test_sigterm_ends_the_process_in_order_and_the_queue_stays(stage: Stage) -> 
 
 def test_without_kafka_a_person_may_still_train_and_the_process_says_what_is_missing(stage: Stage) -> None:
     running = stage.start(ready=False, SLIPWAY_KAFKA__BOOTSTRAP_SERVERS="127.0.0.1:9")
-    eventually(lambda: _waiting_for(running.ops_port).keys() == {"training requests", "run records"}, "it serves", 60)
+    eventually(lambda: waiting_for(running.ops_port).keys() == {"training requests", "run records"}, "it serves", 60)
 
     eventually(lambda: _try_ask(stage, request("no kafka")), "gRPC answers")
 
     assert stage.ended("no kafka").state == REGISTERED
-    assert "Kafka does not answer" in _waiting_for(running.ops_port)["run records"]
+    assert "Kafka at 127.0.0.1:9 does not answer" in waiting_for(running.ops_port)["run records"]
     running.terminate()
     stage.start()
     stage.told(STARTED, REGISTERED)
@@ -214,14 +213,6 @@ def test_requests_without_a_range_or_of_another_model_are_refused_by_name(stage:
 
 def _artifact(stage: Stage, mlflow_run_id: str, name: str, folder: Path) -> bytes:
     return Path(stage.mlflow.download_artifacts(mlflow_run_id, f"model/{name}", str(folder))).read_bytes()
-
-
-def _waiting_for(ops_port: int) -> dict[str, str]:
-    try:
-        answer = httpx.get(f"http://127.0.0.1:{ops_port}/ready", trust_env=False)
-    except httpx.TransportError as error:
-        raise AssertionError(f"no answer yet: {error}") from error
-    return dict(answer.json()["waiting_for"])
 
 
 def _try_ask(stage: Stage, asked: pb.RetrainRequest) -> str:

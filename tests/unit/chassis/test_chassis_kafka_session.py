@@ -40,6 +40,22 @@ def test_a_session_begins_again_after_the_broker_was_gone() -> None:
     assert lifecycle.waiting_for == {}
 
 
+def test_a_session_of_another_part_is_not_ready_under_that_name() -> None:
+    lifecycle = Lifecycle()
+    readiness: list[dict[str, str]] = []
+
+    def session() -> None:
+        readiness.append(lifecycle.waiting_for)
+        if len(readiness) == 2:
+            lifecycle.stop()
+            return
+        raise Unavailable("gone")
+
+    keep(session, lifecycle, part="requests")
+
+    assert readiness == [{}, {"requests": "gone"}]
+
+
 def test_the_process_ends_with_0_when_it_was_told_to_stop() -> None:
     lifecycle = Lifecycle()
     thread = SessionThread(Session(lifecycle, []), lifecycle)
