@@ -64,10 +64,9 @@ class Pipeline:
 
     def carry_out(self, journal: Journal) -> Outcome:
         """Raises SlipwayError if the run cannot be carried out, Stopped if the process ends."""
-        registered = journal.patiently(lambda: self._tracker.version_of(journal.run.run_id))
-        if registered is not None:
-            # A crash came between the registration and its being written down.
-            return self._publish(journal, registered)
+        published = self._left_registered(journal)
+        if published is not None:
+            return published
         journal.opened(journal.patiently(lambda: self._tracker.begin(journal.run)))
         try:
             outcome = self._train(journal)
@@ -82,6 +81,23 @@ class Pipeline:
                 lambda: self._tracker.end(journal.run.mlflow_run_id, RunState.REFUSED.value, outcome.detail)
             )
         return outcome
+
+    def give_up(self, journal: Journal, why: str) -> Outcome:
+        """How a run ends that is not carried out again: by its version if it has one, else as an error.
+
+        Raises SlipwayError if MLflow cannot be asked, Stopped if the process ends.
+        """
+        published = self._left_registered(journal)
+        if published is not None:
+            return published
+        if journal.run.mlflow_run_id:
+            self._tell_failure(journal.run.mlflow_run_id, why)
+        return Outcome(RunState.ERROR, why)
+
+    def _left_registered(self, journal: Journal) -> Outcome | None:
+        """A crash came between the registration and its being written down. None: it did not."""
+        registered = journal.patiently(lambda: self._tracker.version_of(journal.run.run_id))
+        return None if registered is None else self._publish(journal, registered)
 
     def _train(self, journal: Journal) -> Outcome:
         journal.stage(Stage.DATASET, "asks the features service")

@@ -31,4 +31,4 @@ class TrainingSettings(WithFeatureRepo, ServiceSettings):
     threads: int = Field(default=2, ge=1, le=2)
     """Threads of LightGBM and of onnxruntime; the model does not depend on it."""
     attempts: int = Field(default=3, ge=1)
-    """How often a run is started again after a crash before it ends as an error."""
+    """How often a run is started, again only after a crash, before it ends as an error."""

@@ -42,25 +42,19 @@ class Worker:
 
     def _carry_out(self, run: Run) -> None:
         journal = Journal(self._store, run, stopping=self._stopping, now=self._now, patience_s=self._patience_s)
-        if run.attempts >= self._attempts:
-            where = f"in stage {run.stage}" if run.stage else "before its first stage"
-            journal.end(
-                RunState.ERROR,
-                f"the process ended {run.attempts} times {where}; see its log, give it more memory or take a "
-                "shorter range, then start a new run",
-            )
-            return
         journal.begin()
         try:
-            outcome = self._outcome(journal)
+            outcome = self._outcome(journal, tried=run.attempts)
         except Stopped:
             journal.postpone()
             return
         journal.end(outcome.state, outcome.detail, version=outcome.version, onnx_sha256=outcome.onnx_sha256)
 
-    def _outcome(self, journal: Journal) -> Outcome:
-        """Raises Stopped only."""
+    def _outcome(self, journal: Journal, tried: int) -> Outcome:
+        """`tried`: how often before. Raises Stopped only."""
         try:
+            if tried >= self._attempts:
+                return self._pipeline.give_up(journal, _gave_up(journal.run, tried))
             return self._pipeline.carry_out(journal)
         except SlipwayError as error:
             journal.raise_if_stopping()
@@ -71,3 +65,11 @@ class Worker:
             journal.raise_if_stopping()
             get_logger().exception("run_failed", run_id=journal.run.run_id)
             return Outcome(RunState.ERROR, f"internal error: {error!r}; the server's log has the details")
+
+
+def _gave_up(run: Run, tried: int) -> str:
+    where = f"in stage {run.stage}" if run.stage else "before its first stage"
+    return (
+        f"the process ended {tried} times {where}; see its log, give it more memory or take a shorter range, then "
+        "start a new run"
+    )

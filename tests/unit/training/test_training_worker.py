@@ -21,7 +21,7 @@ from services.inference.model_cache import Artifacts
 from services.inference.registry import ModelVersion
 from services.problem import Gate
 from services.training.boosting import grow
-from services.training.mlflow_tracker import Champion
+from services.training.mlflow_tracker import DETAIL, Champion
 from services.training.onnx_model import export, sha256
 from services.training.pipeline import Pipeline
 from services.training.quality import assess
@@ -262,10 +262,50 @@ def test_a_run_that_kills_the_process_each_time_is_given_up(house: House) -> Non
 
     assert run.state is RunState.ERROR
     assert "the process ended 3 times in stage dataset" in run.detail
+    assert set(house.tracker.statuses.values()) == {"FAILED"}
+    assert house.tracker.tags[run.mlflow_run_id][DETAIL] == run.detail
     assert house.told() == [pb.RUN_STATE_RUNNING, pb.RUN_STATE_ERROR]
 
 
-def _dies(feature_service: str) -> Any:
+def test_a_run_that_was_registered_before_its_last_crash_is_no_error(house: House) -> None:
+    ends, house.tracker.end = house.tracker.end, _dies  # type: ignore[method-assign]
+    for _ in range(3):
+        with pytest.raises(Killed):
+            house.work()
+    assert house.tracker.challenger == "1"
+    house.tracker.end = ends  # type: ignore[method-assign]
+    house.tracker.fails_at, house.tracker.failure = house.tracker.calls, Unavailable
+
+    run = house.work()
+
+    assert (run.state, run.model_version) == (RunState.REGISTERED, "1"), run.detail
+    assert run.onnx_sha256 == sha256(house.tracker.artifacts[run.mlflow_run_id].onnx)
+    assert house.tracker.statuses == {run.mlflow_run_id: "FINISHED"}
+    assert house.told() == [pb.RUN_STATE_RUNNING, pb.RUN_STATE_REGISTERED]
+
+
+def test_a_stop_while_mlflow_is_asked_leaves_the_giving_up_to_the_next_process(house: House) -> None:
+    house.features.schema = _dies  # type: ignore[method-assign]
+    for _ in range(3):
+        with pytest.raises(Killed):
+            house.work()
+
+    def stopped(run_id: str) -> Any:
+        house.stopping.set()
+        raise Unavailable("MLflow does not answer")
+
+    house.tracker.version_of = stopped  # type: ignore[method-assign]
+    run = house.work()
+    assert (run.state, run.attempts) == (RunState.RUNNING, 3)
+
+    house.stopping.clear()
+    del house.tracker.version_of  # type: ignore[attr-defined]
+    run = house.work()
+    assert run.state is RunState.ERROR
+    assert "the process ended 3 times in stage dataset" in run.detail
+
+
+def _dies(*_: Any, **__: Any) -> Any:
     raise Killed
 
 
