@@ -94,7 +94,7 @@ class RecordPublisher:
             producer.close(timeout=1)
 
     def publish(self, producer: KafkaProducer | Any) -> None:
-        """Marks them only after Kafka has acknowledged each. Raises KafkaError."""
+        """Drops them only after Kafka has acknowledged each. Raises KafkaError."""
         outgoing = self._store.unsent()
         metrics.UNSENT.set(len(outgoing))
         if not outgoing:
@@ -102,7 +102,7 @@ class RecordPublisher:
         sent = [producer.send(TRAINING_RUNS.name, key=model.encode(), value=record) for _, model, record in outgoing]
         for future in sent:
             future.get(timeout=_ACK_TIMEOUT_S)
-        self._store.mark_sent([number for number, _, _ in outgoing])
+        self._store.drop_sent([number for number, _, _ in outgoing])
         metrics.UNSENT.set(0)
 
 

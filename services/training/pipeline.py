@@ -11,6 +11,7 @@ import lightgbm as lgb
 
 from services.chassis.clock import from_us, parse_rfc3339, rfc3339, to_us
 from services.chassis.errors import Conflict, SlipwayError
+from services.chassis.logging import get_logger
 from services.problem import ModelRecipe
 from services.training import boosting, metrics, onnx_model
 from services.training.contract import FeatureSchema, contract
@@ -214,7 +215,7 @@ class Pipeline:
     def _publish(self, journal: Journal, made: Version) -> Outcome:
         journal.opened(made.mlflow_run_id)
         journal.patiently(lambda: self._tracker.make_challenger(made.version))
-        journal.patiently(lambda: self._tracker.end(made.mlflow_run_id, RunState.REGISTERED.value, made.detail))
+        self._tell_success(journal, made)
         return Outcome(RunState.REGISTERED, made.detail, made.version, made.onnx_sha256)
 
     def _measured(self, journal: Journal, measures: Mapping[str, float]) -> None:
@@ -225,6 +226,13 @@ class Pipeline:
     def _tag(self, journal: Journal, tags: Mapping[str, str]) -> None:
         run_id = journal.run.mlflow_run_id
         journal.patiently(lambda: self._tracker.tag(run_id, tags))
+
+    def _tell_success(self, journal: Journal, made: Version) -> None:
+        """Inference loads the version by now: whatever MLflow says of its own run, ours is no error."""
+        try:
+            journal.patiently(lambda: self._tracker.end(made.mlflow_run_id, RunState.REGISTERED.value, made.detail))
+        except SlipwayError as error:
+            get_logger().warning("mlflow_run_left_open", mlflow_run_id=made.mlflow_run_id, error=str(error))
 
     def _tell_failure(self, mlflow_run_id: str, why: str) -> None:
         """Once: the run's end does not wait for MLflow to hear of it."""

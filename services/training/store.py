@@ -40,8 +40,7 @@ CREATE TABLE IF NOT EXISTS runs (
 CREATE TABLE IF NOT EXISTS records (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
     model TEXT NOT NULL,
-    record BLOB NOT NULL,
-    sent INTEGER NOT NULL DEFAULT 0
+    record BLOB NOT NULL
 );
 """
 
@@ -117,14 +116,14 @@ class RunStore:
     def unsent(self) -> list[Outgoing]:
         """The records that Kafka has not acknowledged, oldest first: (number, model, record)."""
         with self._lock:
-            rows = self._connection.execute("SELECT number, model, record FROM records WHERE NOT sent ORDER BY number")
+            rows = self._connection.execute("SELECT number, model, record FROM records ORDER BY number")
             return [(row["number"], row["model"], row["record"]) for row in rows]
 
-    def mark_sent(self, numbers: Sequence[int]) -> None:
+    def drop_sent(self, numbers: Sequence[int]) -> None:
         """Kafka has them."""
         with self._transaction():
-            marked = [(number,) for number in numbers]
-            self._connection.executemany("UPDATE records SET sent = 1 WHERE number = ?", marked)
+            sent = [(number,) for number in numbers]
+            self._connection.executemany("DELETE FROM records WHERE number = ?", sent)
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:

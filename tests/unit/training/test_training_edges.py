@@ -80,7 +80,7 @@ def test_requests_are_queued_once_and_others_passed_over(store: RunStore) -> Non
     assert {run.state for run in store.all()} == {RunState.QUEUED}
 
 
-def test_records_are_marked_only_when_kafka_has_them(store: RunStore) -> None:
+def test_records_are_dropped_only_when_kafka_has_them(store: RunStore) -> None:
     run = store.save(store.queue(REQUEST), tell=True)
     producer = FakeProducer(down=True)
     publisher = RecordPublisher(store)

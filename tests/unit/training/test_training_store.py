@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
 from itertools import count
@@ -82,7 +84,7 @@ def test_the_oldest_is_next_and_one_in_progress_comes_first(store: RunStore) -> 
     assert [run.run_id for run in store.all()] == [three.run_id, two.run_id, one.run_id]
 
 
-def test_records_are_due_in_order_until_they_are_marked(store: RunStore) -> None:
+def test_records_are_due_in_order_and_kept_until_they_are_sent(store: RunStore, tmp_path: Path) -> None:
     run = store.queue(REQUEST)
     store.save(replace(run, detail="not told"))
     store.save(replace(run, state=RunState.RUNNING), tell=True)
@@ -90,9 +92,14 @@ def test_records_are_due_in_order_until_they_are_marked(store: RunStore) -> None
 
     first, second = store.unsent()
     assert (first[1], second[1]) == ("m", "m")
-    store.mark_sent([first[0]])
+    store.drop_sent([first[0]])
 
     assert store.unsent() == [second]
+    with closing(sqlite3.connect(tmp_path / "runs.sqlite")) as file:
+        assert file.execute("SELECT record FROM records").fetchall() == [(second[2],)], "what was sent takes no room"
+    store.drop_sent([second[0]])
+    store.save(run, tell=True)
+    assert [number for number, _, _ in store.unsent()] == [second[0] + 1], "a number is of one record for ever"
 
 
 def test_an_unknown_run_is_not_found(store: RunStore) -> None:

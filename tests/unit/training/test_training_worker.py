@@ -214,6 +214,19 @@ def test_what_mlflow_refuses_is_an_error(house: House) -> None:
     assert run.detail == "MLflow answered too late"
 
 
+@pytest.mark.parametrize("failure", [Unavailable, Conflict])
+def test_once_the_alias_is_set_no_word_of_mlflow_makes_the_run_an_error(house: House, failure: type[Exception]) -> None:
+    def fails(*_: Any, **__: Any) -> None:
+        raise failure("MLflow says no")
+
+    house.tracker.end, house.patience_s = fails, 0.3  # type: ignore[method-assign]
+
+    run = house.work()
+
+    assert (run.state, run.model_version, house.tracker.challenger) == (RunState.REGISTERED, "1", "1"), run.detail
+    assert house.told() == [pb.RUN_STATE_RUNNING, pb.RUN_STATE_REGISTERED]
+
+
 def test_an_error_of_ours_ends_the_run_and_not_the_worker(house: House) -> None:
     house.tracker.fails_at, house.tracker.failure = 4, ZeroDivisionError
     house.store.queue(replace(REQUEST, request_id="request-2"))
