@@ -8,7 +8,15 @@ from typing import Any
 
 import grpc
 
-from services.chassis.errors import Conflict, DeadlineExceeded, Invalid, NotFound, SlipwayError, Unavailable
+from services.chassis.errors import (
+    AlreadyExists,
+    Conflict,
+    DeadlineExceeded,
+    Invalid,
+    NotFound,
+    SlipwayError,
+    Unavailable,
+)
 
 TIMEOUT_S = 10.0
 # A proxy of the environment is not meant for the loopback.
@@ -17,7 +25,7 @@ _CAUSES: dict[grpc.StatusCode, type[SlipwayError]] = {
     grpc.StatusCode.INVALID_ARGUMENT: Invalid,
     grpc.StatusCode.NOT_FOUND: NotFound,
     grpc.StatusCode.FAILED_PRECONDITION: Conflict,
-    grpc.StatusCode.ALREADY_EXISTS: Conflict,
+    grpc.StatusCode.ALREADY_EXISTS: AlreadyExists,
     grpc.StatusCode.UNAVAILABLE: Unavailable,
     grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
 }
