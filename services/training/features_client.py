@@ -8,7 +8,7 @@ from datetime import datetime
 import grpc
 
 from services.chassis.clock import to_proto
-from services.chassis.errors import Conflict, Invalid, OutOfRange, SlipwayError, Unavailable
+from services.chassis.errors import Invalid, OutOfRange, SlipwayError, Unavailable
 from services.chassis.grpc_server import MAX_MESSAGE_BYTES
 from services.contracts.features.v1 import features_pb2 as pb
 from services.contracts.features.v1 import features_pb2_grpc as rpc
@@ -26,8 +26,9 @@ _CAUSES: dict[grpc.StatusCode, type[SlipwayError]] = {
     grpc.StatusCode.INVALID_ARGUMENT: Invalid,
     grpc.StatusCode.NOT_FOUND: Invalid,
     grpc.StatusCode.OUT_OF_RANGE: OutOfRange,
-    grpc.StatusCode.FAILED_PRECONDITION: Conflict,
-    grpc.StatusCode.INTERNAL: Conflict,
+    # A lake that has not come far enough comes further; what fails inside the service may be a part that it lost.
+    grpc.StatusCode.FAILED_PRECONDITION: Unavailable,
+    grpc.StatusCode.INTERNAL: Unavailable,
 }
 _DATATYPES = {
     pb.DATA_TYPE_STRING: "BYTES",
@@ -38,7 +39,7 @@ _DATATYPES = {
 
 
 class FeaturesClient:
-    """Raises the cause that the service named; Unavailable if it does not answer."""
+    """Raises the cause that the service named; Unavailable if it does not answer, or may answer later."""
 
     def __init__(self, address: str, dataset_timeout_s: float) -> None:
         self._address = address

@@ -23,7 +23,7 @@ class TrainingSettings(WithFeatureRepo, ServiceSettings):
     mlflow: str = "http://127.0.0.1:5000"
     """URL of the MLflow server."""
     patience_s: float = Field(default=600, gt=0)
-    """How long a run waits for MLflow or for the features service before it ends as an error, seconds."""
+    """How long a run waits for MLflow, the features service or its lake before it ends as an error, seconds."""
     dataset_timeout_s: float = Field(default=3600, gt=0)
     """The longest that building one training set may take, seconds."""
     min_rows: int = Field(default=200, ge=10)

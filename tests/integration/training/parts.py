@@ -34,7 +34,7 @@ class Features(rpc.FeaturesServiceServicer):
 
     folder: Path
     signal: float = 2.0
-    down: bool = False
+    refuses: tuple[grpc.StatusCode, str] | None = None
     port: int = 0
     asked: list[tuple[datetime, datetime]] = field(default_factory=list)
 
@@ -50,8 +50,8 @@ class Features(rpc.FeaturesServiceServicer):
     def BuildTrainingSet(self, request: Any, context: Any) -> Iterator[pb.BuildTrainingSetResponse]:
         begin, end = from_proto(getattr(request, "from")), from_proto(request.to)
         self.asked.append((begin, end))
-        if self.down:
-            context.abort(grpc.StatusCode.UNAVAILABLE, "down for the test")
+        if self.refuses:
+            context.abort(*self.refuses)
         yield pb.BuildTrainingSetResponse(stage="reads the lake")
         table = training_table(begin, end, self.signal)
         path = self.folder / f"set-{len(self.asked)}.parquet"

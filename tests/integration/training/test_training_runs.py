@@ -22,6 +22,7 @@ STARTED, REGISTERED, REFUSED, ERROR = (
     pb.RUN_STATE_REFUSED,
     pb.RUN_STATE_ERROR,
 )
+DOWN = (grpc.StatusCode.UNAVAILABLE, "down for the test")
 
 
 def test_a_request_on_kafka_becomes_a_version_that_onnxruntime_loads(stage: Stage, tmp_path: Path) -> None:
@@ -118,13 +119,13 @@ def test_a_range_without_rows_ends_as_an_error_that_says_so(stage: Stage) -> Non
 
 def test_a_features_service_that_comes_back_in_time_is_waited_for_and_else_given_up(stage: Stage) -> None:
     stage.start(SLIPWAY_PATIENCE_S="8")
-    stage.features.down = True
+    stage.features.refuses = DOWN
     stage.ask(request("waits"))
     eventually(lambda: "waits: features service" in stage.runs()[0].detail, "the run says what it waits for")
-    stage.features.down = False
+    stage.features.refuses = None
     assert stage.ended("waits").state == REGISTERED
 
-    stage.features.down = True
+    stage.features.refuses = DOWN
     stage.ask(request("in vain"))
     run = stage.ended("in vain")
     assert (run.state, run.stage) == (ERROR, "dataset")
