@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 
 import matplotlib as mpl
@@ -68,7 +69,7 @@ def _marks(axes: Axes, chronicle: Chronicle) -> None:
         )
     for trigger in chronicle.triggers:
         at = _x(from_proto(trigger.event_time))
-        axes.plot([at], [axes.get_ylim()[0]], "x", color="#000000", clip_on=False)
+        axes.plot([at], [0], "x", color="#000000", clip_on=False, transform=axes.get_xaxis_transform())
         axes.annotate(
             trigger.kind,
             (at, 0),
@@ -80,7 +81,8 @@ def _marks(axes: Axes, chronicle: Chronicle) -> None:
 
 
 def _split(axes: Axes, chronicle: Chronicle) -> None:
-    steps = sorted(_weights(chronicle))
+    # Stable: what happened at one event time stays in its order.
+    steps = sorted(_weights(chronicle), key=itemgetter(0))
     axes.step([at for at, _ in steps], [weight for _, weight in steps], where="post", color=_COLOURS[1])
     axes.fill_between(
         [at for at, _ in steps],
