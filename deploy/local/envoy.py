@@ -131,7 +131,7 @@ def _grpc_stats() -> dict[str, Any]:
 def _cluster(name: str, address: str, *, http2: bool) -> dict[str, Any]:
     cluster: dict[str, Any] = {
         "name": name,
-        "type": "STATIC" if _is_ip(address) else "STRICT_DNS",
+        **_discovery(address),
         "connect_timeout": _CONNECT_TIMEOUT,
         "circuit_breakers": {
             "thresholds": [{"max_connections": 1024, "max_pending_requests": _BUSY, "max_requests": _BUSY}]
@@ -151,12 +151,13 @@ def _cluster(name: str, address: str, *, http2: bool) -> dict[str, Any]:
     return cluster
 
 
-def _is_ip(address: str) -> bool:
+def _discovery(address: str) -> dict[str, str]:
     try:
         ip_address(address.rpartition(":")[0])
     except ValueError:
-        return False
-    return True
+        # By itself Envoy takes the IPv6 address of a name that has both, where nobody listens.
+        return {"type": "STRICT_DNS", "dns_lookup_family": "V4_PREFERRED"}
+    return {"type": "STATIC"}
 
 
 def _address(text: str) -> dict[str, Any]:

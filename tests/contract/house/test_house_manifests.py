@@ -44,12 +44,14 @@ def test_envoy_accepts_the_cluster_s_bootstrap() -> None:
     assert checked.returncode == 0, checked.stderr
 
 
-def test_envoy_asks_dns_for_names_and_not_for_addresses() -> None:
-    def types(config: dict[str, Any]) -> set[str]:
-        return {cluster["type"] for cluster in config["static_resources"]["clusters"]}
+def test_envoy_asks_dns_for_names_and_takes_the_ipv4_address_where_services_listen() -> None:
+    def discovery(config: dict[str, Any]) -> set[tuple[str, str | None]]:
+        clusters = config["static_resources"]["clusters"]
+        return {(cluster["type"], cluster.get("dns_lookup_family")) for cluster in clusters}
 
-    assert types(cluster_bootstrap()) == {"STRICT_DNS"}
-    assert types(envoy_config()) == {"STATIC"}
+    assert discovery(cluster_bootstrap()) == {("STRICT_DNS", "V4_PREFERRED")}
+    assert discovery(envoy_config()) == {("STATIC", None)}
+    assert manifests.image_environment()["SLIPWAY_HOST"] == "0.0.0.0"
 
 
 def test_every_address_that_is_told_is_a_service_and_its_port() -> None:
