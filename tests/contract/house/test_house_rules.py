@@ -17,6 +17,7 @@ SERVICES = ("ingestion", "features", "training", "inference", "router", "monitor
 # Words that the bundled problem shares with the platform: where a record comes from, where artifacts go.
 COMMON_WORDS = {"origin", "destination"}
 TEXT = {".py", ".md", ".css", ".html", ".yaml", ".toml", ".json"}
+PAGES = ("README.md", "CONTRIBUTING.md", "deploy/README.md")
 ARCHITECTURE = (REPOSITORY / "docs/architecture.md").read_text()
 
 
@@ -95,7 +96,7 @@ def test_ci_runs_what_people_run() -> None:
 
 def test_every_make_target_that_a_page_names_exists() -> None:
     targets = set(re.findall(r"^([a-z0-9-]+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE))
-    pages = [REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", *REPOSITORY.glob("services/*/README.md")]
+    pages = [*(REPOSITORY / each for each in PAGES), *REPOSITORY.glob("services/*/README.md")]
 
     named = {name for page in pages if page.exists() for name in re.findall(r"\bmake ([a-z][a-z0-9-]*)", _code(page))}
 
