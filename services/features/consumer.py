@@ -20,6 +20,7 @@ from services.features.definitions import Definitions
 from services.features.events import parse, partition_name
 from services.features.progress import Position, Progress, fingerprints
 from services.features.redis_store import StreamStore
+from services.features.seen_ids import SeenIds
 from services.features.settings import StreamSettings
 from services.features.state import BEFORE_ALL, Outcome
 from services.features.view_updates import Touched, ViewUpdates
@@ -55,6 +56,7 @@ class Streaming:
                     consumer=consumer,
                     store=store,
                     updates=[ViewUpdates(self._project, view) for view in self._views],
+                    seen=SeenIds(store, self._views),
                     types=self._types,
                     history_us=settings.history_us,
                     progress=progress,
@@ -73,7 +75,11 @@ class Streaming:
         except Unavailable as error:
             self._lifecycle.not_ready(STORE, str(error))
             raise
-        progress = Progress(views, {}, None) if text is None else Progress.decode(text)
+        if text is None:
+            # There may be ids, of events that are to come again.
+            store.start_over()
+            return Progress(views, {}, None)
+        progress = Progress.decode(text)
         changed = sorted(name for name, each in views.items() if progress.views.get(name) != each)
         if changed:
             get_logger().warning("definitions_changed", views=changed, then="rebuilt from the beginning of the topics")
@@ -88,10 +94,11 @@ class Batches:
     1. Read the states of all entities that its events touch, and see that the store is where we left it.
     2. Take the events in; what became available by the mark moves into tiles.
     3. Write each entity's states and values for Feast, one HSET for each entity.
-    4. Write the progress: positions of all partitions and the watermark, in one MSET.
-    5. Commit the offsets, for whoever watches the group.
+    4. Write the ids of its events.
+    5. Write the progress: positions of all partitions and the watermark, in one MSET.
+    6. Commit the offsets, for whoever watches the group.
 
-    A crash before 4 has the batch read again from the positions before; its events are told by their ids, which the
+    A crash before 5 has the batch read again from the positions before; its events are told by their ids, which the
     states still hold: the mark lies a whole history behind the watermark that was published before the batch.
     """
 
@@ -101,6 +108,7 @@ class Batches:
         consumer: KafkaConsumer,
         store: StreamStore,
         updates: Sequence[ViewUpdates],
+        seen: SeenIds,
         types: Mapping[str, str],
         history_us: int,
         progress: Progress,
@@ -109,6 +117,7 @@ class Batches:
         self._consumer = consumer
         self._store = store
         self._updates = updates
+        self._seen = seen
         self._types = types
         self._history_us = history_us
         self._progress = progress
@@ -121,8 +130,10 @@ class Batches:
 
     def begin(self) -> None:
         """Goes to where the store is. What was committed beyond that was lost by the store, and is done again."""
+        ends = self._consumer.end_offsets(list(self._partitions.values()))
         for name, partition in self._partitions.items():
-            self._committed[name] = self._consumer.committed(partition) or 0
+            # A topic that was made anew ends before what was committed of the old one.
+            self._committed[name] = min(self._consumer.committed(partition) or 0, ends[partition])
             offset = self._progress.at(name).offset
             if offset:
                 self._consumer.seek(partition, offset)
@@ -133,7 +144,7 @@ class Batches:
         self._show(behind)
 
     def act(self, batch: list[Record]) -> None:
-        """Steps 1 to 4. Raises Unavailable if the store does not answer, LostGround if it is somewhere else."""
+        """Steps 1 to 5. Raises Unavailable if the store does not answer, LostGround if it is somewhere else."""
         try:
             with metrics.BATCH.time():
                 self._act(batch)
@@ -143,7 +154,7 @@ class Batches:
         self._show(self._behind())
 
     def commit(self) -> None:
-        """Step 5. Never back to before what was committed: that says how far a store that lost data was."""
+        """Step 6. Never back to before what was committed: that says how far a store that lost data was."""
         offsets = {
             partition: max(self._progress.at(name).offset, self._committed[name])
             for name, partition in self._partitions.items()
@@ -167,28 +178,33 @@ class Batches:
         ]
         before, written = self._store.read(_state_fields(touched))
         self._check(written)
-        hashes, outcomes = self._updated(touched, before)
+        mark_us = self._mark_us()
+        hashes, outcomes = self._updated(touched, before, mark_us)
         if hashes:
             self._store.write(hashes)
+        self._seen.add(batch.events, mark_us)
         self._advance(batch.watermarks_us)
+        self._seen.forget(mark_us)
         metrics.ENTITIES.inc(len(hashes))
         _count(touched, outcomes)
 
     def _updated(
-        self, touched: list[tuple[ViewUpdates, Touched]], before: dict[bytes, list[bytes | None]]
+        self, touched: list[tuple[ViewUpdates, Touched]], before: dict[bytes, list[bytes | None]], mark_us: int
     ) -> tuple[dict[bytes, list[bytes]], list[Outcome]]:
         """What to write in each hash. `before` has the states in the order of the views, and is used up."""
-        watermark_us = self._progress.watermark_us
-        mark_us = BEFORE_ALL if watermark_us is None else watermark_us - self._history_us
         hashes: defaultdict[bytes, list[bytes]] = defaultdict(list)
         outcomes = []
         for updates, each in touched:
             blobs = [before[key].pop(0) for key in each.keys]
-            fields, outcome = updates.updated(each, blobs, mark_us)
+            fields, outcome = updates.updated(each, blobs, mark_us, self._seen.of(updates.view.event_type))
             outcomes.append(outcome)
             for key, items in zip(each.keys, fields, strict=True):
                 hashes[key] += items
         return hashes, outcomes
+
+    def _mark_us(self) -> int:
+        watermark_us = self._progress.watermark_us
+        return BEFORE_ALL if watermark_us is None else watermark_us - self._history_us
 
     def _advance(self, watermarks_us: Mapping[str, int]) -> None:
         positions = {

@@ -37,12 +37,17 @@ def progress_key(project: str) -> str:
     return f"slipway:{project}:progress"
 
 
+def ids_key(project: str) -> str:
+    """Where the names of the ids stand (`seen_ids.py`), a set; the ids themselves under `<this>:<name>`."""
+    return f"slipway:{project}:ids"
+
+
 class StreamStore:
     """The stream's side: blocks. One process writes."""
 
     def __init__(self, address: str, project: str) -> None:
         self._address = address
-        self._watermark, self._progress = watermark_key(project), progress_key(project)
+        self._watermark, self._progress, self._ids = watermark_key(project), progress_key(project), ids_key(project)
         # Its annotations know no bytes.
         self._redis: Any = redis.Redis(**_connection(address, _STREAM_TIMEOUT_S), retry=Retry(NoBackoff(), _RETRIES))
 
@@ -82,10 +87,37 @@ class StreamStore:
         with _answering(self._address):
             self._redis.mset(values)
 
-    def start_over(self) -> None:
-        """Forgets progress and watermark, not the states."""
+    def id_names(self) -> list[str]:
+        """All under which ids were added and are not forgotten."""
         with _answering(self._address):
-            self._redis.delete(self._progress, self._watermark)
+            return [name.decode() for name in self._redis.smembers(self._ids)]
+
+    def ids(self, name: str) -> bytes:
+        """All that was added under a name, in order."""
+        with _answering(self._address):
+            return self._redis.get(f"{self._ids}:{name}") or b""
+
+    def add_ids(self, ids: Mapping[str, bytes]) -> None:
+        """Appends, by name. On a connection that breaks they may be added twice."""
+        with _answering(self._address), self._redis.pipeline(transaction=False) as pipeline:
+            # First, so that none is without a name.
+            pipeline.sadd(self._ids, *ids)
+            for name, each in ids.items():
+                pipeline.append(f"{self._ids}:{name}", each)
+            pipeline.execute()
+
+    def forget_ids(self, names: Sequence[str]) -> None:
+        """Removes all that was added under these names."""
+        with _answering(self._address), self._redis.pipeline(transaction=False) as pipeline:
+            pipeline.delete(*(f"{self._ids}:{name}" for name in names))
+            pipeline.srem(self._ids, *names)
+            pipeline.execute()
+
+    def start_over(self) -> None:
+        """Forgets progress, watermark and ids at once, not the states."""
+        keys = [self._progress, self._watermark, self._ids, *(f"{self._ids}:{name}" for name in self.id_names())]
+        with _answering(self._address):
+            self._redis.delete(*keys)
 
     def close(self) -> None:
         """Closes the connections."""

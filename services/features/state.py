@@ -2,12 +2,13 @@
 
 A state holds entries (one for each event of the recent history) and tiles (partial aggregates of one slide each, of
 what is older). Everything that became available by its mark is in tiles, so it can be read as of any later moment.
+Entries have ids; `seen_ids.py` knows those of what is in tiles.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -19,7 +20,7 @@ from services.features.definitions import Function, WindowedView
 from services.features.merging import Floats, Ints, PartialLayout, run_starts
 from services.features.windows import slide_start, window_start
 
-FORMAT = 1
+FORMAT = 2
 # Far enough from every moment, and no overflow when one is subtracted from a moment.
 NEVER, BEFORE_ALL = 2**62, -(2**62)
 
@@ -29,6 +30,8 @@ DISTINCT = np.dtype([("start", "<i8"), ("column", "<i8"), ("value", "<f8")])
 """A value that a column has in the slide that begins at `start`."""
 
 Records = NDArray[np.void]
+Seen = Callable[[Ints, NDArray[np.uint64]], NDArray[np.bool_]]
+"""Of event times (microseconds) and ids of a type's events: which of them were worked in by an earlier batch."""
 
 _HEADER = struct.Struct("<BQqqqI")
 _COUNTABLE = (Function.COUNT, Function.COUNT_DISTINCT)
@@ -234,12 +237,13 @@ class NewEntries:
     owners: Ints
 
 
-def update(states: States, new: NewEntries, mark_us: int) -> tuple[States, Outcome]:
+def update(states: States, new: NewEntries, mark_us: int, seen: Seen) -> tuple[States, Outcome]:
     """The states after some events.
 
     An event whose id is among the state's entries is a duplicate. One that became available by the state's mark and is
-    not among them is too late: it cannot be told from one that is in the tiles. Then all that became available by
-    `mark_us` moves into tiles.
+    not among them is too late: it was passed over or is in the tiles. One that happened by the mark but became
+    available later may repeat what is in the tiles: `seen` tells. Then all that became available by `mark_us` moves
+    into tiles.
     """
     before = len(states.entries.about)
     about = np.concatenate((states.entries.about, new.about))
@@ -249,6 +253,7 @@ def update(states: States, new: NewEntries, mark_us: int) -> tuple[States, Outco
     too_late = ~duplicate & (about["available"] <= states.mark_us[owner])
     # Those that are in already are neither.
     too_late[:before] = False
+    duplicate |= _repeats_tiled(states, about, owner, ~(duplicate | too_late), seen)
     kept = (~(duplicate | too_late)).nonzero()[0]
     kept = kept[np.lexsort((about["id"][kept], about["available"][kept], about["time"][kept], owner[kept]))]
     outcome = Outcome(
@@ -257,6 +262,17 @@ def update(states: States, new: NewEntries, mark_us: int) -> tuple[States, Outco
         too_late=int(np.count_nonzero(too_late)),
     )
     return _compact(states, NewEntries(about[kept], values[kept], owner[kept]), mark_us), outcome
+
+
+def _repeats_tiled(
+    states: States, about: Records, owner: Ints, undecided: NDArray[np.bool_], seen: Seen
+) -> NDArray[np.bool_]:
+    """Which of the undecided records, but for the states' own entries, are copies of what is in tiles."""
+    asked = undecided & (about["time"] <= states.mark_us[owner])
+    asked[: len(states.entries.about)] = False
+    if asked.any():
+        asked[asked] = seen(about["time"][asked], about["id"][asked])
+    return asked
 
 
 def _repeated(owner: Ints, ids: NDArray[np.uint64]) -> NDArray[np.bool_]:

@@ -15,7 +15,7 @@ from services.features.entity_keys import EntityKeys, Key, state_field, time_fie
 from services.features.events import Events, hash64
 from services.features.merging import Floats
 from services.features.reading import Asked, Reader
-from services.features.state import ABOUT, NewEntries, Outcome, Records, StateLayout, decode, encode, update
+from services.features.state import ABOUT, NewEntries, Outcome, Records, Seen, StateLayout, decode, encode, update
 
 _NULL = Value().SerializeToString()
 # A Value of a double is its tag and eight bytes.
@@ -55,10 +55,10 @@ class ViewUpdates:
         return Touched([self._entity_keys.of(key) for key in numbers], entries, len(found) - len(with_key))
 
     def updated(
-        self, touched: Touched, blobs: Sequence[bytes | None], mark_us: int
+        self, touched: Touched, blobs: Sequence[bytes | None], mark_us: int, seen: Seen
     ) -> tuple[list[list[bytes]], Outcome]:
         """The fields of each touched entity's hash (name, value, name, value …), from the bytes of its state before."""
-        states, outcome = update(decode(self.layout, blobs), touched.entries, mark_us)
+        states, outcome = update(decode(self.layout, blobs), touched.entries, mark_us, seen)
         after = encode(states)
         (answers,) = self._reader.read([Asked(after, np.arange(len(after)), states.newest_available_us)])
         values = self._feast_values(answers.values)

@@ -14,6 +14,7 @@ from services.features.events import Events, hash64
 from services.features.reading import Answers, Asked, Reader
 from services.features.redis_store import Reading
 from services.features.rows import Rows
+from services.features.seen_ids import SeenIds
 from services.features.vectors import Vectors, VectorService
 from services.features.view_updates import ViewUpdates
 from tests.support.event_lake import TypedEvent
@@ -26,7 +27,22 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self.hashes: defaultdict[bytes, dict[bytes, bytes]] = defaultdict(dict)
+        self.packed_ids: defaultdict[str, bytes] = defaultdict(bytes)
         self.watermark_us: int | None = None
+
+    def id_names(self) -> list[str]:
+        return list(self.packed_ids)
+
+    def ids(self, name: str) -> bytes:
+        return self.packed_ids[name]
+
+    def add_ids(self, ids: Mapping[str, bytes]) -> None:
+        for name, each in ids.items():
+            self.packed_ids[name] += each
+
+    def forget_ids(self, names: Sequence[str]) -> None:
+        for name in names:
+            del self.packed_ids[name]
 
     def values(self, fields: Fields) -> dict[bytes, list[bytes | None]]:
         return {key: [self.hashes[key].get(name) for name in names] for key, names in fields.items()}
@@ -43,17 +59,20 @@ class OnlineFeatures:
         self._history_us = history_us
         self._updates = [ViewUpdates(definitions.project, view) for view in definitions.views.values()]
         self.store = MemoryStore()
+        self._seen = SeenIds(self.store, definitions.views.values())
 
     def take(self, batch: Iterable[TypedEvent], watermark_us: int) -> None:
         """One batch of the stream; every event available before the watermark has come with it or before it."""
         by_type = defaultdict(list)
         for each in batch:
             by_type[each.type].append(each.event)
+        columns = {name: _events(events) for name, events in by_type.items()}
         mark_us = (self.store.watermark_us or 0) - self._history_us
         for update in self._updates:
-            events = by_type[update.view.event_type]
-            if events:
-                self._take(update, _events(events), mark_us)
+            if update.view.event_type in columns:
+                self._take(update, columns[update.view.event_type], mark_us)
+        self._seen.add(columns, mark_us)
+        self._seen.forget(mark_us)
         self.store.watermark_us = watermark_us
 
     def vectors(self, feature_service: str, rows: Rows) -> Vectors:
@@ -73,7 +92,9 @@ class OnlineFeatures:
     def _take(self, update: ViewUpdates, events: Events, mark_us: int) -> None:
         touched = update.touched(events)
         states = self.store.values({key: [update.state_field] for key in touched.keys})
-        fields, _ = update.updated(touched, [states[key][0] for key in touched.keys], mark_us)
+        fields, _ = update.updated(
+            touched, [states[key][0] for key in touched.keys], mark_us, self._seen.of(update.view.event_type)
+        )
         for key, items in zip(touched.keys, fields, strict=True):
             self.store.hashes[key] |= dict(zip(items[::2], items[1::2], strict=True))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from urllib.parse import unquote, urlparse
@@ -45,14 +46,23 @@ def _delayed(events: list[TypedEvent], chance: random.Random) -> list[TypedEvent
 
 
 def _batches(events: list[TypedEvent], chance: random.Random, largest: int) -> Iterator[tuple[list[TypedEvent], int]]:
-    """The stream in batches, each with its watermark; every tenth event comes again with the next batch."""
+    """The stream in batches, each with its watermark.
+
+    Every tenth event comes again with the next batch, and something of all that came before as if it were new.
+    """
     again: list[TypedEvent] = []
     start = 0
     while start < len(events):
         batch = events[start : start + chance.randint(1, largest)]
         start += len(batch)
-        yield [*again, *batch], batch[-1].event.available_at_us
+        now_us = batch[-1].event.available_at_us
+        repeated = chance.choices(events[:start], k=2)
+        yield [*again, *batch, *(_available_at(now_us, each) for each in repeated)], now_us
         again = batch[::10]
+
+
+def _available_at(moment_us: int, event: TypedEvent) -> TypedEvent:
+    return replace(event, event=replace(event.event, available_at_us=moment_us))
 
 
 def _rows(orders: list[dict[str, object]], moments_us: list[int]) -> Rows:

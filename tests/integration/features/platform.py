@@ -78,27 +78,32 @@ class Platform:
     def serve(self, *, ready: bool = True, **env: str) -> AbstractContextManager[Running]:
         return run_service("services.features", "serve", env=self.env | env, ready=ready)
 
-    def publish(self, events: Iterable[Upstream], *, again: bool = False) -> None:
-        """Accepted events as ingestion would send them; `again`: copies, which the oracle does not count."""
+    def publish(self, events: Iterable[Upstream], *, again: bool = False, known: datetime | None = None) -> None:
+        """Accepted events as ingestion would send them. `again`: copies, which the oracle does not count; `known`: when
+        they became available, if that is not when upstream says."""
         self._topics()
-        producer = make_producer(self.kafka)
+        producer, sent = make_producer(self.kafka), []
         for event in events:
             record = self._record(event)
-            producer.send(events_topic(event.type).name, record.SerializeToString(), event.event_id.encode())
+            if known:
+                record.event.available_at.CopyFrom(to_proto(known))
+            topic, key = events_topic(event.type).name, event.event_id.encode()
+            sent.append(producer.send(topic, record.SerializeToString(), key))
             if not again:
                 self.types.setdefault(event.type, []).append(_factual(record.event))
         producer.close()
+        assert not any(future.failed() for future in sent)
 
     def watermark(self, moment: datetime) -> None:
         """On every partition of every events topic."""
         self._topics()
-        producer = make_producer(self.kafka)
+        producer, sent = make_producer(self.kafka), []
         value = EventRecord(watermark=Watermark(available_at=to_proto(moment))).SerializeToString()
         for name in self.definitions.event_types:
             topic = events_topic(name).name
-            for partition in producer.partitions_for(topic):
-                producer.send(topic, value, partition=partition)
+            sent += [producer.send(topic, value, partition=number) for number in range(self.kafka.partitions)]
         producer.close()
+        assert not any(future.failed() for future in sent)
 
     def store(self) -> redis.Redis:
         host, _, port = self.redis.partition(":")

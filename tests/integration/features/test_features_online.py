@@ -115,6 +115,43 @@ def test_answers_and_refusals_over_grpc(platform: Platform):
             assert refused.value.code() is code
 
 
+def test_what_upstream_repeats_after_days_counts_once_and_what_comes_days_late_counts(platform: Platform):
+    days, hour = 4, START + 100 * HOUR
+    events = parcels(until=START + days * DAY)
+    delivered = [event for event in events if event.type == "parcel.delivered"]
+    of_day_two = [event for event in delivered if START + 30 * HOUR < event.recorded_at < START + 40 * HOUR]
+    late, repeated = of_day_two[::3], of_day_two[1::3]
+    assert late and repeated
+    rows = _rows(*(hour - 0.3 * HOUR * number for number in range(20)))
+    platform.publish(event for event in events if event not in late)
+    platform.watermark(START + days * DAY)
+    with platform.stream() as stream, platform.serve():
+        counted = partial(metric, stream, "slipway_features_events_total", view="shop_days", outcome="counted")
+        eventually(lambda: platform.reached(START + days * DAY), "four days are worked in")
+        # The state of every shop goes on, so that day two lies in tiles.
+        platform.publish(late, known=START + 97 * HOUR)
+        platform.watermark(START + 97 * HOUR)
+        eventually(lambda: platform.reached(START + 97 * HOUR), "what is two days late is worked in")
+        assert counted() == len(delivered)
+        platform.publish(repeated, again=True, known=START + 98 * HOUR)
+        platform.watermark(START + 98 * HOUR)
+        eventually(lambda: platform.reached(START + 98 * HOUR), "copies are worked in")
+        assert counted() == len(delivered)
+        assert metric(stream, "slipway_features_events_total", outcome="too_late") == 0
+        platform.assert_right(rows)
+
+    with platform.stream() as stream, platform.serve():
+        platform.publish(late, again=True, known=START + 99 * HOUR)
+        platform.watermark(START + 99 * HOUR)
+        eventually(lambda: platform.reached(START + 99 * HOUR), "copies of what was late are worked in")
+        assert metric(stream, "slipway_features_events_total", outcome="counted") == 0
+        with platform.store() as client:
+            assert {len(client.get(key)) % 8 for key in client.keys("slipway:parcels:ids:*")} == {0}
+            client.flushall()
+        eventually(lambda: platform.reached(START + 99 * HOUR), "all is worked in again")
+        platform.assert_right(rows)
+
+
 def test_stock_feast_reads_what_the_stream_wrote(platform: Platform):
     _publish_days(platform, 1)
     with platform.stream(), platform.serve():

@@ -81,6 +81,9 @@ class FakeConsumer:
     def position(self, partition: TopicPartition) -> int:
         return self._positions[partition]
 
+    def end_offsets(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+        return {partition: len(self._log.records[partition]) for partition in partitions}
+
     def highwater(self, partition: TopicPartition) -> int:
         return len(self._log.records[partition])
 
@@ -96,6 +99,7 @@ class FakeStore:
     """Both sides of the online store. `works_for` operations succeed; one HSET is one, and after them all fail."""
 
     hashes: dict[bytes, dict[bytes, bytes]] = field(default_factory=lambda: defaultdict(dict))
+    packed_ids: dict[str, bytes] = field(default_factory=dict)
     written: bytes | None = None
     watermark: int | None = None
     works_for: int = 2**31
@@ -119,8 +123,26 @@ class FakeStore:
         self._work()
         self.written, self.watermark = progress, watermark_us
 
+    def id_names(self) -> list[str]:
+        return list(self.packed_ids)
+
+    def ids(self, name: str) -> bytes:
+        self._work()
+        return self.packed_ids.get(name, b"")
+
+    def add_ids(self, ids: Mapping[str, bytes]) -> None:
+        for name, each in ids.items():
+            self._work()
+            self.packed_ids[name] = self.packed_ids.get(name, b"") + each
+
+    def forget_ids(self, names: Sequence[str]) -> None:
+        for name in names:
+            self._work()
+            del self.packed_ids[name]
+
     def start_over(self) -> None:
         self.written, self.watermark = None, None
+        self.packed_ids.clear()
 
     def _values(self, fields: Mapping[bytes, Sequence[bytes]]) -> dict[bytes, list[bytes | None]]:
         return {key: [self.hashes[key].get(name) for name in names] for key, names in fields.items()}

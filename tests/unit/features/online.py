@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from services.features.definitions import EVENT_TIME, Aggregation, Function, WindowedView
 from services.features.events import Events, hash64
+from services.features.merging import Ints
 from services.features.reading import MISSING, PRESENT, STALE, Answers, Asked, Reader
 from services.features.state import BEFORE_ALL, Outcome, StateLayout
 from services.features.view_updates import ViewUpdates
@@ -59,7 +61,7 @@ def histories(draw: st.DrawFn, most: int = 40) -> list[FactualEvent]:
     events, now = [], 0.0
     for number in range(draw(st.integers(0, most))):
         now += draw(st.sampled_from([0, 0.5, 1, 3]))
-        happened = max(0.0, now - draw(st.sampled_from([0, 0, 1, 7])))
+        happened = max(0.0, now - draw(st.sampled_from([0, 0, 1, 7, 23])))
         payload = {
             "x": draw(st.sampled_from([None, 1.0, 2.5, -3.0])),
             "y": draw(st.sampled_from([None, 0, True, 7])),
@@ -67,6 +69,18 @@ def histories(draw: st.DrawFn, most: int = 40) -> list[FactualEvent]:
         }
         events.append(event(number, happened, known=now, who=draw(st.sampled_from(WHOS)), **payload))
     return events
+
+
+@st.composite
+def deliveries(draw: st.DrawFn, most: int = 40) -> tuple[list[FactualEvent], list[FactualEvent]]:
+    """A history, and how it is delivered: upstream repeats some events, and each copy is available when it comes."""
+    history = draw(histories(most))
+    delivered = []
+    for number, each in enumerate(history, start=1):
+        delivered.append(each)
+        again = draw(st.lists(st.sampled_from(history[:number]), max_size=2))
+        delivered += [replace(copied, available_at_us=each.available_at_us) for copied in again]
+    return history, delivered
 
 
 def columns_of(events: Iterable[FactualEvent]) -> Events:
@@ -97,12 +111,16 @@ class Online:
         """A batch."""
         touched = self.updates.touched(columns_of(events))
         before = [self.blobs.get(key) for key in touched.keys]
-        fields, outcome = self.updates.updated(touched, before, mark_us)
+        fields, outcome = self.updates.updated(touched, before, mark_us, self._seen)
         for key, items in zip(touched.keys, fields, strict=True):
             self.blobs[key] = dict(zip(items[::2], items[1::2], strict=True))[self.updates.state_field]
         self.events |= {each.event_id: each for each in events if each.event_id not in self.events}
         self.mark_us = max(self.mark_us, mark_us)
         return outcome
+
+    def _seen(self, times_us: Ints, ids: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        known = [hash64(event_id) for event_id in self.events]
+        return np.isin(ids, np.array(known, np.uint64))
 
     def asked(self, rows: Sequence[tuple[str, int]]) -> Asked:
         """Rows of (who, as of in microseconds)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -20,11 +21,14 @@ ROWS = st.lists(st.tuples(st.sampled_from(WHOS), st.floats(-1, 30)), min_size=1,
 
 
 def _play(online: Online, history, data, history_us: int) -> int:
-    """Batches of any size, some with events that were delivered before; returns the last mark."""
+    """Batches of any size, some with events delivered before, as they were or as new; returns the last mark."""
     position, known_us = 0, BEFORE_ALL
     while position < len(history):
         size = data.draw(st.integers(1, 12), label="size")
         again = data.draw(st.lists(st.sampled_from(history[: position + size]), max_size=5), label="again")
+        if data.draw(st.booleans(), label="as new"):
+            now_us = history[min(position + size, len(history)) - 1].available_at_us
+            again = [replace(each, available_at_us=now_us) for each in again]
         # What is in the batch only as a copy comes after its first.
         batch = history[position : position + size] + again
         mark_us = known_us - history_us if known_us != BEFORE_ALL else BEFORE_ALL

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from hypothesis import given, settings
@@ -15,11 +15,13 @@ from services.chassis.errors import Unavailable
 from services.chassis.lifecycle import Lifecycle
 from services.features.consumer import STORE, Batches, LostGround
 from services.features.definitions import Function, WindowedView
+from services.features.events import hash64
 from services.features.progress import Progress, fingerprints
+from services.features.seen_ids import SeenIds
 from services.features.view_updates import ViewUpdates
 from tests.support.feature_oracle import FactualEvent
 from tests.unit.features.fakes import FakeConsumer, FakeLog, FakeStore
-from tests.unit.features.online import MINUTE, PROJECT, WHOS, Online, event, histories, view_of
+from tests.unit.features.online import MINUTE, PROJECT, WHOS, Online, deliveries, event, view_of
 
 TOPIC = "events.thing.happened.v1"
 PARTITIONS = [TopicPartition(TOPIC, 0), TopicPartition(TOPIC, 1)]
@@ -44,6 +46,7 @@ class Stream:
             consumer=consumer,
             store=self.store,
             updates=[ViewUpdates(PROJECT, view) for view in self.views],
+            seen=SeenIds(self.store, self.views),
             types={TOPIC: "thing.happened"},
             history_us=HISTORY,
             progress=Progress.decode(written) if written else Progress(fingerprints(self.views), {}, None),
@@ -75,23 +78,35 @@ class Stream:
             online.assert_right(rows, online.read(rows))
 
 
-def _fill(log: FakeLog, history: list[FactualEvent]) -> None:
-    """Events on both partitions, with a watermark after every third."""
-    for number, each in enumerate(history):
-        log.event(PARTITIONS[number % 2], each)
+def _fill(log: FakeLog, delivered: list[FactualEvent]) -> None:
+    """Events on both partitions, copies on that of their first, with a watermark after every third."""
+    for number, each in enumerate(delivered):
+        log.event(PARTITIONS[hash64(each.event_id) % 2], each)
         if number % 3 == 2:
             log.watermark(each.available_at_us)
 
 
+@settings(deadline=None, max_examples=60)
+@given(sent=deliveries(), most=st.integers(1, 9))
+def test_an_event_that_upstream_repeats_whenever_it_likes_counts_once(sent, most):
+    history, delivered = sent
+    stream = Stream()
+    _fill(stream.log, delivered)
+    stream.run(most)
+
+    stream.assert_right(history)
+
+
 @settings(deadline=None, max_examples=40)
 @given(
-    history=histories(30),
+    sent=deliveries(30),
     crash_after=st.lists(st.integers(0, 25), max_size=5),
     most=st.integers(1, 9),
 )
-def test_a_process_that_ends_anywhere_loses_nothing_and_counts_nothing_twice(history, crash_after, most):
+def test_a_process_that_ends_anywhere_loses_nothing_and_counts_nothing_twice(sent, crash_after, most):
+    history, delivered = sent
     stream = Stream()
-    _fill(stream.log, history)
+    _fill(stream.log, delivered)
     watermarks = [0]
     for works_for in crash_after:
         stream.store.works_for = works_for
@@ -106,10 +121,11 @@ def test_a_process_that_ends_anywhere_loses_nothing_and_counts_nothing_twice(his
 
 
 @settings(deadline=None, max_examples=15)
-@given(history=histories(30), lost_after=st.integers(0, 6))
-def test_a_store_that_lost_everything_is_filled_again_from_the_log(history, lost_after):
+@given(sent=deliveries(30), lost_after=st.integers(0, 6))
+def test_a_store_that_lost_everything_is_filled_again_from_the_log(sent, lost_after):
+    history, delivered = sent
     stream = Stream()
-    _fill(stream.log, history)
+    _fill(stream.log, delivered)
     consumer, batches = stream.start()
     for _ in range(lost_after):
         if batch := consumer.poll(3):
@@ -123,10 +139,11 @@ def test_a_store_that_lost_everything_is_filled_again_from_the_log(history, lost
 
 
 @settings(deadline=None, max_examples=15)
-@given(history=histories(30), kept=st.integers(0, 6))
-def test_a_store_that_went_back_goes_on_from_where_it_is(history, kept):
+@given(sent=deliveries(30), kept=st.integers(0, 6))
+def test_a_store_that_went_back_goes_on_from_where_it_is(sent, kept):
+    history, delivered = sent
     stream = Stream()
-    _fill(stream.log, history)
+    _fill(stream.log, delivered)
     consumer, batches = stream.start()
     for _ in range(kept):
         if batch := consumer.poll(3):
@@ -138,6 +155,65 @@ def test_a_store_that_went_back_goes_on_from_where_it_is(history, kept):
     stream.run()
 
     stream.assert_right(history)
+
+
+@settings(deadline=None, max_examples=20)
+@given(sent=deliveries(30), changed=st.sampled_from([COUNTS, LASTS]), at=st.integers(0, 12))
+def test_a_view_that_changes_is_filled_again_and_the_other_counts_nothing_twice(sent, changed, at):
+    history, delivered = sent
+    other = LASTS if changed is COUNTS else COUNTS
+    longer = replace(changed, aggregations=tuple(replace(e, window_us=2 * e.window_us) for e in changed.aggregations))
+    stream = Stream(views=(other, changed))
+    _fill(stream.log, delivered)
+    consumer, batches = stream.start()
+    for _ in range(at):
+        if batch := consumer.poll(3):
+            batches.act(batch)
+    stream.views = (other, longer)
+    stream.store.start_over()
+    stream.run()
+
+    stream.assert_right(history)
+
+
+def test_a_genuine_event_that_is_later_than_the_history_counts():
+    stream = Stream()
+    first, late, last = event(1, 10, x=1.0), event(2, 11, known=30, x=1.0), event(3, 30, x=1.0)
+    stream.log.event(PARTITIONS[0], first)
+    stream.log.watermark(30 * MINUTE)
+    stream.run()
+    for each in (last, late, replace(first, available_at_us=30 * MINUTE), replace(late, available_at_us=31 * MINUTE)):
+        stream.log.event(PARTITIONS[0], each)
+        stream.run(1)
+
+    assert stream.online(COUNTS, []).value("a", 31) == 3
+    stream.assert_right([first, late, last])
+
+
+def test_ids_are_kept_until_no_window_reaches_back_to_their_day():
+    stream = Stream()
+    day = 24 * 60
+    first, second = event(1, 10, x=1.0), event(2, day + 10, x=1.0)
+    for each in (first, second):
+        stream.log.event(PARTITIONS[0], each)
+        stream.log.watermark(each.available_at_us)
+    stream.run(1)
+    assert {name: len(ids) for name, ids in stream.store.packed_ids.items()} == {
+        "thing.happened:0": 8,
+        "thing.happened:1": 8,
+    }
+
+    third = event(3, day + 41, x=1.0)
+    stream.log.event(PARTITIONS[0], third)
+    stream.log.watermark(third.available_at_us)
+    stream.log.watermark(third.available_at_us)
+    stream.run(1)
+    assert set(stream.store.packed_ids) == {"thing.happened:1"}
+
+    stream.log.event(PARTITIONS[0], replace(first, available_at_us=third.available_at_us))
+    stream.run()
+    assert set(stream.store.packed_ids) == {"thing.happened:1"}
+    stream.assert_right([first, second, third])
 
 
 def test_the_watermark_is_that_of_the_slowest_partition_and_outlives_a_restart():
@@ -209,6 +285,17 @@ def test_a_store_behind_the_committed_offsets_is_told_until_it_has_caught_up():
     assert "2 records" in stream.lifecycle.waiting_for[STORE]
     stream.run()
     assert stream.lifecycle.waiting_for == {}
+
+
+def test_a_topic_that_was_made_anew_is_no_lost_data():
+    stream = Stream()
+    good = event(1, 10, x=1.0)
+    stream.log.committed[PARTITIONS[0]] = 7
+    stream.log.event(PARTITIONS[0], good)
+    stream.run()
+
+    assert stream.lifecycle.waiting_for == {}
+    stream.assert_right([good])
 
 
 def test_what_the_store_lacks_is_told_while_it_does_not_answer():
