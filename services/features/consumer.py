@@ -16,7 +16,7 @@ from services.chassis.kafka_session import PART, BrokerCheck, lag, open_topics, 
 from services.chassis.lifecycle import Lifecycle
 from services.chassis.logging import get_logger
 from services.features import metrics
-from services.features.definitions import Definitions
+from services.features.definitions import Definitions, WindowedView
 from services.features.events import parse, partition_name
 from services.features.progress import Position, Progress, fingerprints
 from services.features.redis_store import StreamStore
@@ -67,25 +67,28 @@ class Streaming:
                 consume(consumer, batches.act, self._lifecycle.stopping, commit=batches.commit, idle=batches.idle)
 
     def _progress(self, store: StreamStore) -> Progress:
-        views = fingerprints(self._views)
         try:
-            text = store.progress()
             if store.may_evict():
                 get_logger().error("online_store_may_evict", why="maxmemory with a policy that is not noeviction")
+            return resumed(store, self._views)
         except Unavailable as error:
             self._lifecycle.not_ready(STORE, str(error))
             raise
-        if text is None:
-            # There may be ids, of events that are to come again.
-            store.start_over()
-            return Progress(views, {}, None)
+
+
+def resumed(store: StreamStore, views: Sequence[WindowedView]) -> Progress:
+    """Where the store is with these views: at the beginning, if it says nothing or does not hold them all."""
+    present = fingerprints(views)
+    text = store.progress()
+    if text is not None:
         progress = Progress.decode(text)
-        changed = sorted(name for name, each in views.items() if progress.views.get(name) != each)
-        if changed:
-            get_logger().warning("definitions_changed", views=changed, then="rebuilt from the beginning of the topics")
-            store.start_over()
-            progress = Progress(views, {}, None)
-        return progress
+        changed = progress.changed(present)
+        if not changed:
+            return progress.of(present)
+        get_logger().warning("definitions_changed", views=changed, then="rebuilt from the beginning of the topics")
+    # Without progress, too: there may be ids, of events that are to come again.
+    store.start_over()
+    return Progress(present, {}, None)
 
 
 class Batches:

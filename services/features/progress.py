@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 from services.features.definitions import WindowedView
@@ -37,6 +37,14 @@ class Progress:
         slowest = None if None in told else min((each for each in told if each is not None), default=None)
         known = [each for each in (self.watermark_us, slowest) if each is not None]
         return type(self)(self.views, positions, max(known, default=None))
+
+    def changed(self, views: Mapping[str, int]) -> list[str]:
+        """Names of the views whose states do not hold everything before the positions."""
+        return sorted(name for name, fingerprint in views.items() if self.views.get(name) != fingerprint)
+
+    def of(self, views: Mapping[str, int]) -> Self:
+        """From here on for these views only: another one that comes back has missed something."""
+        return replace(self, views=views)
 
     def at(self, partition: str) -> Position:
         """The position in a partition; the beginning of one that is new."""

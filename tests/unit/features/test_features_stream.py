@@ -13,10 +13,9 @@ from kafka.structs import TopicPartition
 
 from services.chassis.errors import Unavailable
 from services.chassis.lifecycle import Lifecycle
-from services.features.consumer import STORE, Batches, LostGround
+from services.features.consumer import STORE, Batches, LostGround, resumed
 from services.features.definitions import Function, WindowedView
 from services.features.events import hash64
-from services.features.progress import Progress, fingerprints
 from services.features.seen_ids import SeenIds
 from services.features.view_updates import ViewUpdates
 from tests.support.feature_oracle import FactualEvent
@@ -41,7 +40,6 @@ class Stream:
 
     def start(self) -> tuple[FakeConsumer, Batches]:
         consumer = FakeConsumer(self.log)
-        written = self.store.written
         batches = Batches(
             consumer=consumer,
             store=self.store,
@@ -49,7 +47,7 @@ class Stream:
             seen=SeenIds(self.store, self.views),
             types={TOPIC: "thing.happened"},
             history_us=HISTORY,
-            progress=Progress.decode(written) if written else Progress(fingerprints(self.views), {}, None),
+            progress=resumed(self.store, self.views),
             lifecycle=self.lifecycle,
         )
         batches.begin()
@@ -170,10 +168,21 @@ def test_a_view_that_changes_is_filled_again_and_the_other_counts_nothing_twice(
         if batch := consumer.poll(3):
             batches.act(batch)
     stream.views = (other, longer)
-    stream.store.start_over()
     stream.run()
 
     stream.assert_right(history)
+
+
+def test_a_view_that_comes_back_gets_what_it_missed():
+    stream = Stream()
+    events = [event(number, 10 + number, x=1.0) for number in range(3)]
+    for views, each in zip([(COUNTS, LASTS), (COUNTS,), (COUNTS, LASTS)], events, strict=True):
+        stream.views = views
+        stream.log.event(PARTITIONS[0], each)
+        stream.run()
+
+    assert stream.store.written is not None and b"lasts" in stream.store.written
+    stream.assert_right(events)
 
 
 def test_a_genuine_event_that_is_later_than_the_history_counts():
