@@ -17,6 +17,7 @@ from services.chassis.kafka_session import GONE, PART, SessionThread
 from services.chassis.lifecycle import Lifecycle
 from services.chassis.logging import get_logger
 from services.contracts.features.v1.features_pb2_grpc import add_FeaturesServiceServicer_to_server
+from services.features.builds import Builds
 from services.features.consumer import STORE, LostGround, Streaming
 from services.features.definitions import Definitions, load_definitions
 from services.features.feast_registry import write_registry
@@ -73,13 +74,15 @@ async def _serve(settings: ServeSettings) -> None:
         write_registry(settings.feature_repo, settings.registry, settings.redis)
         store = ServeStore(settings.redis, definitions.project, settings.redis_timeout_s)
         stack.push_async_callback(store.close)
-        servicer = _servicer(settings, definitions, store)
+        builds = Builds(_training_sets(settings, definitions).build)
+        servicer = _servicer(settings, definitions, store, builds)
 
         def register(server: grpc.aio.Server) -> None:
             add_FeaturesServiceServicer_to_server(servicer, server)  # type: ignore[no-untyped-call]
 
         address = f"{settings.host}:{settings.grpc_port}"
         port = await stack.enter_async_context(grpc_server(address, register, [SERVICE], grace_s=_GRACE_S))
+        stack.callback(builds.stop)
         # What was loaded stays: a collection that walks through it takes a tenth of a second.
         gc.freeze()
         lifecycle.ready(_GRPC)
@@ -89,7 +92,11 @@ async def _serve(settings: ServeSettings) -> None:
         await lifecycle.wait_stopped()
 
 
-def _servicer(settings: ServeSettings, definitions: Definitions, store: ServeStore) -> FeaturesServicer:
+def _training_sets(settings: ServeSettings, definitions: Definitions) -> TrainingSets:
+    return TrainingSets(definitions, load_recipe(settings.feature_repo), Lake(settings.lake), settings.training_sets)
+
+
+def _servicer(settings: ServeSettings, definitions: Definitions, store: ServeStore, builds: Builds) -> FeaturesServicer:
     services = {
         name: VectorService(definitions.project, plan, store, settings.history_us)
         for name, plan in definitions.services.items()
@@ -99,7 +106,7 @@ def _servicer(settings: ServeSettings, definitions: Definitions, store: ServeSto
     return FeaturesServicer(
         services,
         store,
-        TrainingSets(definitions, load_recipe(settings.feature_repo), Lake(settings.lake), settings.training_sets),
+        builds,
         statuses,
         utc_now,
         max_rows=settings.max_rows,

@@ -14,10 +14,11 @@ from services.chassis.errors import DeadlineExceeded, Invalid, NotFound, Overloa
 from services.chassis.grpc_server import streaming, unary
 from services.contracts.features.v1 import features_pb2, features_pb2_grpc
 from services.features import metrics
+from services.features.builds import Builds
 from services.features.definitions import Column, DataType
 from services.features.redis_store import ServeStore
 from services.features.rows import Given, Rows, check_rows
-from services.features.training_sets import TrainingSet, TrainingSets
+from services.features.training_sets import TrainingSet
 from services.features.vectors import Vectors, VectorService
 
 SERVICE = features_pb2.DESCRIPTOR.services_by_name["FeaturesService"].full_name
@@ -39,7 +40,7 @@ class FeaturesServicer(features_pb2_grpc.FeaturesServiceServicer):
         self,
         services: Mapping[str, VectorService],
         store: ServeStore,
-        training_sets: TrainingSets,
+        builds: Builds,
         statuses: metrics.StatusCounts,
         now: Now,
         *,
@@ -48,14 +49,12 @@ class FeaturesServicer(features_pb2_grpc.FeaturesServiceServicer):
     ) -> None:
         self._services = services
         self._store = store
-        self._training_sets = training_sets
+        self._builds = builds
         self._statuses = statuses
         self._now = now
         self._max_rows = max_rows
         self._max_calls = max_calls
         self._calls = 0
-        # One at a time: each may take gigabytes.
-        self._building = asyncio.Lock()
 
     @unary
     async def GetVectors(
@@ -64,7 +63,9 @@ class FeaturesServicer(features_pb2_grpc.FeaturesServiceServicer):
         """Raises NOT_FOUND, INVALID_ARGUMENT, OUT_OF_RANGE, RESOURCE_EXHAUSTED, UNAVAILABLE."""
         if self._calls >= self._max_calls:
             raise Overloaded(f"{self._calls} calls are in progress; try again later")
-        if (context.time_remaining() or 1.0) <= 0:
+        # None without a deadline; never below 0.
+        left_s = context.time_remaining()
+        if left_s is not None and left_s <= 0:
             raise DeadlineExceeded("the caller's deadline has passed")
         service = self._service(request.feature_service)
         self._calls += 1
@@ -110,7 +111,7 @@ class FeaturesServicer(features_pb2_grpc.FeaturesServiceServicer):
         request: features_pb2.BuildTrainingSetRequest,
         context: Context,  # noqa: ARG002  gRPC passes it
     ) -> AsyncIterator[features_pb2.BuildTrainingSetResponse]:
-        """Raises INVALID_ARGUMENT, FAILED_PRECONDITION, UNAVAILABLE."""
+        """Raises INVALID_ARGUMENT, FAILED_PRECONDITION, RESOURCE_EXHAUSTED, UNAVAILABLE."""
         from_, to, known_by = _range(request)
         loop = asyncio.get_running_loop()
         stages: asyncio.Queue[str | None] = asyncio.Queue()
@@ -118,18 +119,15 @@ class FeaturesServicer(features_pb2_grpc.FeaturesServiceServicer):
         def tell(stage: str) -> None:
             loop.call_soon_threadsafe(stages.put_nowait, stage)
 
-        async def build() -> TrainingSet:
-            if self._building.locked():
-                tell("waiting for another training set to be built")
-            async with self._building:
-                return await asyncio.to_thread(self._training_sets.build, from_, to, known_by, tell)
-
-        # Goes on when the caller leaves: it is not to be broken off, and who asks again finds it done.
-        building = asyncio.create_task(build())
+        building = asyncio.create_task(self._builds.run(from_, to, known_by, tell))
         building.add_done_callback(lambda _: stages.put_nowait(None))
-        while (stage := await stages.get()) is not None:
-            yield features_pb2.BuildTrainingSetResponse(stage=stage)
-        yield features_pb2.BuildTrainingSetResponse(stage="built", training_set=_training_set(await building))
+        try:
+            while (stage := await stages.get()) is not None:
+                yield features_pb2.BuildTrainingSetResponse(stage=stage)
+            yield features_pb2.BuildTrainingSetResponse(stage="built", training_set=_training_set(await building))
+        finally:
+            # For nobody any more, if the caller has left.
+            building.cancel()
 
     def _service(self, name: str) -> VectorService:
         if name not in self._services:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import datetime, timedelta
 from pathlib import Path
 from urllib.parse import unquote, urlparse
@@ -70,6 +71,30 @@ def test_a_training_set_holds_what_serving_answered_at_the_same_moments(platform
             _build(stub, **{"from": None})
         assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
         assert "from: not set" in refused.value.details()
+
+
+def test_a_build_ends_with_its_caller_and_with_the_process(platform: Platform):
+    lake = EventLake(Path(platform.env["SLIPWAY_LAKE"]), platform.definitions.event_types)
+    lake.reached(START)
+
+    with platform.serve() as serve, platform.channel() as channel:
+        stub = platform.stub(channel)
+        request = features_pb2.BuildTrainingSetRequest(**{"from": to_proto(START), "to": to_proto(END)})
+        first, second = stub.BuildTrainingSet(request, timeout=60), stub.BuildTrainingSet(request, timeout=60)
+        assert next(first).stage.startswith("waiting for the lake")
+        assert next(second).stage == "waiting for another training set to be built"
+
+        first.cancel()
+        # Long before the first would have given up.
+        begun = time.monotonic()
+        assert next(second).stage.startswith("waiting for the lake")
+        assert time.monotonic() - begun < 20
+
+        assert serve.terminate() == 0
+        with pytest.raises(grpc.RpcError) as ended:
+            list(second)
+        assert ended.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert "the server stops" in ended.value.details()
 
 
 def _text(moment: datetime | str) -> str:

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
 
-from services.chassis.errors import Conflict, Invalid
+from services.chassis.errors import Conflict, Invalid, Unavailable
 from services.features.definitions import Definitions, load_definitions
 from services.features.lake import Lake
 from services.features.training_sets import TrainingSet, TrainingSets
@@ -289,6 +289,20 @@ def test_nothing_else_stays_in_the_folder(parcels: Parcels):
     metadata = read(built).schema.metadata
     assert metadata[b"slipway.from"] == b"2024-02-29T12:00:00Z"
     assert metadata[b"slipway.version of parcel.ordered"] == b"2"
+
+
+def test_a_build_that_is_told_to_end_leaves_nothing_behind(parcels: Parcels):
+    parcels.build(parcels.ordered("p1"), parcels.delivered("p1"))
+    before = list((parcels.folder / "sets").iterdir())
+    parcels.lake.add([parcels.delivered("p0", NOON - HOUR)])
+
+    def tell(stage: str) -> None:
+        if "shop_days" in stage:
+            raise Unavailable("end")
+
+    with pytest.raises(Unavailable, match="end"):
+        parcels.sets().build(*ALL, tell=tell)
+    assert list((parcels.folder / "sets").iterdir()) == before
 
 
 def test_progress_is_told_in_words(parcels: Parcels):
