@@ -1,6 +1,7 @@
 """From a batch to a filed request: when it is evaluated, filed once, delivered until Kafka has it."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -20,7 +21,9 @@ from services.problem import load_recipe
 from tests.support import PARCELS
 
 T0 = datetime(2013, 5, 1, tzinfo=UTC)
-RECIPE = load_recipe(PARCELS)
+_PARCELS = load_recipe(PARCELS)
+_RULES = replace(_PARCELS.retrain, window=timedelta(hours=12), cool_down=timedelta(hours=24))
+RECIPE = replace(_PARCELS, retrain=_RULES)
 STEADY = {"edges": [0.0], "counts": [500, 500], "missing": 0}
 
 
