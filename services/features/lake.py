@@ -55,7 +55,7 @@ class Snapshot:
 
     @property
     def watermark_us(self) -> int | None:
-        """Every event of these types that was available by then is in the snapshot. None: not known yet."""
+        """Every event of these types that was available before is in the snapshot. None: not known yet."""
         marks = [table.watermark_us for table in self.tables.values()]
         known = [mark for mark in marks if mark is not None]
         return min(known) if known and len(known) == len(marks) else None
@@ -93,7 +93,7 @@ class Lake:
         return Snapshot(self.uri, {name: table for name, table in found.items() if table is not None})
 
     def snapshot_known_by(self, event_types: Sequence[str], known_by: datetime, wait_s: float, tell: Tell) -> Snapshot:
-        """A snapshot with every event of these types that was available by `known_by`.
+        """A snapshot with every event of these types that was available before `known_by`.
 
         Waits for it, `wait_s` at the most, and tells so. Raises Conflict if the lake has not come that far by then.
         """

@@ -2,7 +2,8 @@
 
 An event of the spine's type gives a row if it was known by its moment (`lead` before its `time_field`) and was the last
 one of its entity by then: serving could have asked with nothing else. The outcome is the first one that became known of
-the entity, as monitoring joins it.
+the entity, as monitoring joins it. A row whose horizon was not over by the cut has no label, whatever came: those of
+which something came are not like the others.
 """
 
 from __future__ import annotations
@@ -27,7 +28,11 @@ _PLATFORM = ("event_id", "event_time", "available_at")
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """Rows with `from_us ≤ as_of < to_us`; labels known by `known_by_us`. Microseconds since the epoch."""
+    """Rows with `from_us ≤ as_of < to_us`, from what was available before `known_by_us`. Microseconds since the epoch.
+
+    Before, not at: a watermark does not promise that nothing more becomes available at it. `to_us` is no later, so it
+    holds for a row's event and features; for its label, since the label's horizon must be over before.
+    """
 
     from_us: int
     to_us: int
@@ -96,13 +101,14 @@ def _labelled(rows: ir.Table, snapshot: Snapshot, label: Label, known_by_us: int
     if not outcomes:
         return rows.mutate(**{LABEL: ibis.null("float64")})
     told = ibis.union(*outcomes) if len(outcomes) > 1 else outcomes[0]
-    told = told.filter(told.available_at <= known_by_us, told[ENTITY].notnull())
+    told = told.filter(told[ENTITY].notnull())
     place = ibis.row_number().over(group_by=told[ENTITY], order_by=[told.available_at, told.event_id])
     first = told.mutate(place__=place)
     first = first.filter(first.place__ == 0).select(ENTITY, LABEL, told_at=first.available_at)
     joined = rows.left_join(first, ENTITY)
-    in_time = joined.told_at <= joined.as_of + label.horizon // _MICROSECOND
-    return joined.select(*rows.columns, **{LABEL: ibis.ifelse(in_time, joined[LABEL], ibis.null("float64"))})
+    over = joined.as_of + label.horizon // _MICROSECOND
+    counts = (joined.told_at <= over) & (over < known_by_us)
+    return joined.select(*rows.columns, **{LABEL: ibis.ifelse(counts, joined[LABEL], ibis.null("float64"))})
 
 
 def _outcomes(snapshot: Snapshot, entity_id: str, event_type: str, column: str | None) -> ir.Table | None:

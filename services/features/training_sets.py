@@ -5,12 +5,13 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from services.chassis.clock import from_us, rfc3339, to_us
@@ -26,6 +27,7 @@ from services.problem import ModelRecipe
 
 Floats = NDArray[np.float64]
 
+_MICROSECOND = timedelta(microseconds=1)
 _MOMENT = pa.timestamp("us", tz="UTC")
 _LABEL = "label"
 _ARROW = {DataType.STRING: pa.string(), DataType.INT64: pa.int64(), DataType.DOUBLE: pa.float64()}
@@ -61,8 +63,9 @@ class TrainingSets:
     def build(
         self, from_: datetime, to: datetime, known_by: datetime | None = None, tell: Tell = lambda _: None
     ) -> TrainingSet:
-        """The rows whose prediction moment lies in [from_, to) and whose label was known by `known_by` (None: `to`).
+        """Labelled rows with their moment in [from_, to) and the label's horizon over before `known_by` (None: `to`).
 
+        Nothing that became available at `known_by` or later is used.
         `tell` hears what is being done. Raises Invalid if the range is none or holds no labelled row, Conflict if the
         lake does not reach `known_by` in time, Unavailable if it cannot be read.
         """
@@ -94,10 +97,20 @@ class TrainingSets:
             if found is None:
                 raise Invalid(self._nothing_found(period, 0))
             rows = connection.to_pyarrow(found.order_by([AS_OF, ENTITY]))
+        self._tell_open(rows, period, tell)
         labelled = rows.filter(rows[LABEL].is_valid())
         if not labelled.num_rows:
             raise Invalid(self._nothing_found(period, rows.num_rows))
         return labelled, rows.num_rows - labelled.num_rows
+
+    def _tell_open(self, rows: pa.Table, period: Period, tell: Tell) -> None:
+        horizon = self._recipe.label.horizon
+        still_open = pc.sum(pc.greater_equal(rows[AS_OF], period.known_by_us - horizon // _MICROSECOND)).as_py()
+        if still_open:
+            known_by = rfc3339(from_us(period.known_by_us))
+            tell(
+                f"{still_open} of {rows.num_rows} rows left out: {horizon} after their moment was not before {known_by}"
+            )
 
     def _features(self, rows: pa.Table, engine: OfflineEngine, tell: Tell) -> dict[str, Floats]:
         """The vectors by feature name, in the order of the feature service."""
@@ -121,12 +134,13 @@ class TrainingSets:
 
     def _nothing_found(self, period: Period, unlabelled: int) -> str:
         event_type, outcomes = self._recipe.spine.event_type, ", ".join(self._recipe.label.outcomes)
+        horizon = self._recipe.label.horizon
         first, last, known_by = (rfc3339(from_us(us)) for us in (period.from_us, period.to_us, period.known_by_us))
         if not unlabelled:
             return f"training set: no {event_type} has its prediction moment in [{first}, {last}) and was known by then"
         return (
             f"training set: {unlabelled} rows of {event_type} have their prediction moment in [{first}, {last}), but "
-            f"{outcomes} tell none of their labels by {known_by} and within {self._recipe.label.horizon} of the moment"
+            f"{outcomes} tell none of their labels within {horizon} of the moment, over before {known_by}"
         )
 
 

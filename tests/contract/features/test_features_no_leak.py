@@ -184,17 +184,16 @@ def test_shifted_availability_moves_each_row_to_what_the_oracle_says(builds: Bui
     assert counts[1] == 0 < counts[0], "three hours later nothing of the last hour is known"
 
 
-def test_labels_that_became_known_after_the_cut_leave_their_rows_out(builds: Builds):
+def test_rows_are_those_whose_horizon_was_over_before_the_cut_whatever_had_come_by_then(builds: Builds):
     events = [builds.scratch.from_cloud_event(each.value) for each in parcels(until=START + DAY, per_hour=6)]
     span = (START, START + 20 * HOUR)
-    outcomes = {
-        each.event.payload["parcel_id"]: each.event.available_at_us
-        for each in events
-        if each.type == "parcel.delivered"
-    }
+    horizon = load_recipe(PARCELS).label.horizon
 
-    asked = set(builds.of(events, span, START + 9 * DAY)["parcel_id"].to_pylist())
+    whole = builds.of(events, span, START + 9 * DAY).to_pylist()
     for cut in (START + 20 * HOUR, START + 21 * HOUR):
-        known = {parcel for parcel, known_us in outcomes.items() if known_us <= to_us(cut)}
-        rows = builds.of(events, span, cut)["parcel_id"].to_pylist()
-        assert set(rows) == known & asked < asked
+        expected = [row for row in whole if row["as_of"] + horizon < cut]
+        assert 0 < len(expected) < len(whole)
+        assert builds.of(events, span, cut)["parcel_id"].to_pylist() == [row["parcel_id"] for row in expected]
+        delivered = [each.event for each in events if each.type == "parcel.delivered"]
+        come = {each.payload["parcel_id"] for each in delivered if each.available_at_us < to_us(cut)}
+        assert come & {row["parcel_id"] for row in whole} > {row["parcel_id"] for row in expected}

@@ -25,6 +25,7 @@ from tests.support.event_lake import EventLake, TypedEvent
 
 ORDERED, DELIVERED, LOST = "parcel.ordered", "parcel.delivered", "parcel.lost"
 NOON = datetime(2024, 3, 1, 12, tzinfo=UTC)
+MICROSECOND, SECOND = timedelta(microseconds=1), timedelta(seconds=1)
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 LEAD, HORIZON = 10 * MINUTE, 12 * HOUR
 ALL = (NOON - DAY, NOON + DAY)
@@ -132,7 +133,7 @@ def test_rows_lie_in_the_half_open_range_ordered_by_moment_and_entity(parcels: P
     events = [parcels.ordered(name, as_of + LEAD) for name, as_of in moments.items()]
     outcomes = [parcels.delivered(name, NOON + 2 * HOUR) for name in moments]
 
-    rows = parcels.rows(*events, *outcomes, span=(NOON, NOON + HOUR), known_by=NOON + 2 * HOUR)
+    rows = parcels.rows(*events, *outcomes, span=(NOON, NOON + HOUR), known_by=NOON + DAY)
 
     assert [row["parcel_id"] for row in rows] == ["p2", "p3", "p1"]
 
@@ -212,20 +213,23 @@ def test_an_outcome_counts_until_the_horizon_as_in_monitoring(parcels: Parcels):
     assert built.unlabelled_rows == 1
 
 
-def test_a_label_that_became_known_after_the_cut_is_not_used(parcels: Parcels):
-    cut = NOON + HOUR
+def test_a_row_whose_horizon_is_not_over_before_the_cut_is_left_out_though_its_outcome_came(parcels: Parcels):
+    over = NOON - LEAD + HORIZON
     events = [
-        *(parcels.ordered(name) for name in ("by then", "after")),
-        parcels.delivered("by then", cut),
-        parcels.delivered("after", cut + MINUTE),
+        parcels.ordered("earlier", NOON - SECOND),
+        *(parcels.ordered(name) for name in ("soon", "at last")),
+        parcels.delivered("earlier", NOON + HOUR),
+        parcels.delivered("soon", NOON + HOUR),
+        parcels.delivered("at last", over),
     ]
     span = (NOON - HOUR, NOON + MINUTE)
 
-    built = parcels.build(*events, span=span, known_by=cut)
-    assert [row["parcel_id"] for row in read(built).to_pylist()] == ["by then"]
-    assert (built.rows, built.unlabelled_rows) == (1, 1)
+    built = parcels.build(*events, span=span, known_by=over)
+    assert [row["parcel_id"] for row in read(built).to_pylist()] == ["earlier"]
+    assert (built.rows, built.unlabelled_rows) == (1, 2)
+    assert "2 of 3 rows left out: 12:00:00 after their moment was not before 2024-03-01T23:50:00Z" in parcels.told
 
-    assert parcels.build(span=span, known_by=cut + MINUTE).rows == 2
+    assert parcels.build(span=span, known_by=over + MICROSECOND).rows == 3
 
 
 def test_a_row_without_a_key_has_no_values_of_that_key(parcels: Parcels):
@@ -260,13 +264,14 @@ def _a_days_events(parcels: Parcels) -> Iterator[TypedEvent]:
 def test_the_same_events_give_the_same_digest_however_the_lake_holds_them(parcels: Parcels, definitions: Definitions):
     other = Parcels(definitions, parcels.folder / "other", load_recipe(PARCELS))
     span = (NOON, NOON + DAY)
-    at_once = parcels.build(*_a_days_events(parcels), span=span)
+    known_by = NOON + 2 * DAY
+    at_once = parcels.build(*_a_days_events(parcels), span=span, known_by=known_by)
     for each in reversed(list(_a_days_events(other))):
         other.lake.add([each])
-    one_by_one = other.build(span=span)
+    one_by_one = other.build(span=span, known_by=known_by)
     for name in (ORDERED, DELIVERED):
         DeltaTable(str(other.lake.folder / name)).optimize.compact()
-    compacted = other.sets().build(*span)
+    compacted = other.sets().build(*span, known_by)
 
     assert at_once.rows == 40
     assert at_once.digest == one_by_one.digest == compacted.digest
