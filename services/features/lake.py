@@ -47,6 +47,8 @@ class Snapshot:
 
     lake: str
     tables: Mapping[str, _Table] = field(repr=False)
+    missing: tuple[str, ...] = ()
+    """Event types that were asked for and have no table: the lake process, which creates all, has not begun."""
 
     @property
     def versions(self) -> dict[str, int]:
@@ -58,7 +60,7 @@ class Snapshot:
         """Every event of these types that was available before is in the snapshot. None: not known yet."""
         marks = [table.watermark_us for table in self.tables.values()]
         known = [mark for mark in marks if mark is not None]
-        return min(known) if known and len(known) == len(marks) else None
+        return min(known) if known and len(known) == len(marks) and not self.missing else None
 
     def read(
         self, event_type: str, columns: Sequence[str], *, since_us: int | None = None, until_us: int | None = None
@@ -90,7 +92,8 @@ class Lake:
     def snapshot(self, event_types: Iterable[str]) -> Snapshot:
         """The tables of these event types as they are now. Raises Unavailable."""
         found = {name: self._open(name) for name in event_types}
-        return Snapshot(self.uri, {name: table for name, table in found.items() if table is not None})
+        tables = {name: table for name, table in found.items() if table is not None}
+        return Snapshot(self.uri, tables, tuple(name for name in found if name not in tables))
 
     def snapshot_known_by(self, event_types: Sequence[str], known_by: datetime, wait_s: float, tell: Tell) -> Snapshot:
         """A snapshot with every event of these types that was available before `known_by`.
@@ -103,7 +106,7 @@ class Lake:
             reached_us = snapshot.watermark_us
             if reached_us is not None and reached_us >= to_us(known_by):
                 return snapshot
-            reached = "nothing is in it yet" if reached_us is None else f"it has come to {rfc3339(from_us(reached_us))}"
+            reached = _words(snapshot, reached_us)
             if time.monotonic() >= deadline:
                 raise Conflict(
                     f"known_by: {rfc3339(known_by)} is ahead of the lake {self.uri}: {reached}. Ask for less, or try "
@@ -120,6 +123,16 @@ class Lake:
             except TableNotFoundError:
                 return None
             return _Table(delta)
+
+
+def _words(snapshot: Snapshot, reached_us: int | None) -> str:
+    if snapshot.missing:
+        return f"nothing of {', '.join(snapshot.missing)} is in it yet"
+    return (
+        "it does not say yet how far it has come"
+        if reached_us is None
+        else f"it has come to {rfc3339(from_us(reached_us))}"
+    )
 
 
 def _watermark_us(delta: DeltaTable) -> int | None:

@@ -80,14 +80,27 @@ def test_a_compaction_does_not_hide_the_watermark(lake: EventLake):
     assert snapshot.versions == {LOST: 4}
 
 
-def test_a_type_that_never_came_has_no_table_and_holds_nothing_back(lake: EventLake):
+def test_a_lake_whose_tables_are_not_all_created_yet_has_come_nowhere(lake: EventLake):
     shutil.rmtree(lake.folder / DELIVERED)
     lake.reached(NOON, LOST)
 
     snapshot = Lake(str(lake.folder)).snapshot([LOST, DELIVERED])
 
-    assert snapshot.watermark_us == to_us(NOON)
+    assert snapshot.watermark_us is None
     assert snapshot.read(DELIVERED, ["event_time"]) is None
+    with pytest.raises(Conflict, match=r"nothing of parcel\.delivered is in it yet"):
+        Lake(str(lake.folder)).snapshot_known_by([LOST, DELIVERED], NOON, wait_s=0, tell=str)
+
+
+def test_a_type_of_which_nothing_ever_came_holds_nothing_back(lake: EventLake):
+    lake.add([_lost(lake, "first")])
+    lake.reached(NOON)
+
+    snapshot = Lake(str(lake.folder)).snapshot([LOST, DELIVERED])
+
+    assert snapshot.watermark_us == to_us(NOON)
+    events = snapshot.read(DELIVERED, ["event_time"])
+    assert events is not None and events.num_rows == 0
 
 
 def test_it_waits_for_what_the_lake_lacks_and_says_so(lake: EventLake):
@@ -114,7 +127,7 @@ def test_a_lake_that_does_not_come_that_far_is_a_conflict_that_says_how_far_it_c
     with pytest.raises(Conflict, match=r"known_by: 2024-03-01T12:00:00Z is ahead .* it has come to 2024-03-01T11"):
         Lake(str(lake.folder)).snapshot_known_by([LOST], NOON, wait_s=0, tell=str)
 
-    with pytest.raises(Conflict, match="nothing is in it yet"):
+    with pytest.raises(Conflict, match=r"nothing of parcel\.lost is in it yet"):
         Lake(str(lake.folder / "elsewhere")).snapshot_known_by([LOST], NOON, wait_s=0, tell=str)
 
 
