@@ -52,6 +52,10 @@ class DataType(StrEnum):
     TIMESTAMP = "timestamp"
 
 
+_JSON_KINDS = {DataType.STRING: "string", DataType.INT64: "integer"}
+"""What the column of a join key of this type holds."""
+
+
 @dataclass(frozen=True, slots=True)
 class Aggregation:
     """One windowed feature: `function` of `column` over `window_us`, whose start moves in steps of `slide_us`.
@@ -199,13 +203,15 @@ def _windowed(
         raise Invalid(f"{where}: transformations are not run on the stream; make it a computed field of the event type")
     columns = event_types[source.name].columns
     join_keys = tuple(entities[name].join_key for name in view.entities)
-    texts = _text_columns(event_types[source.name])
+    kinds = _json_kinds(event_types[source.name])
     for name, key in zip(view.entities, join_keys, strict=True):
         if key not in columns:
             raise Invalid(f"{where}: join key {key!r} is not a column of {source.name!r}; it has {', '.join(columns)}")
-        if (_key_type(entities[name]) is DataType.STRING) is not (key in texts):
-            kind, holds = entities[name].value_type.name, "text" if key in texts else "no text"
+        held = kinds[key] - {"null"}
+        if held != {_JSON_KINDS[_key_type(entities[name])]}:
+            kind, holds = entities[name].value_type.name, " or ".join(sorted(held)) or "anything"
             raise Invalid(f"{where}: join key {key!r} is {kind}, the column of {source.name!r} holds {holds}")
+    texts = {name for name, of in kinds.items() if "string" in of}
     types = {field.name: field.dtype for field in view.features}
     aggregations = tuple(_aggregations(where, view, columns, types))
     _check_aggregations(where, aggregations, types, texts)
@@ -247,7 +253,8 @@ def _check_aggregations(
             )
 
 
-def _text_columns(event_type: EventType) -> set[str]:
+def _json_kinds(event_type: EventType) -> dict[str, set[str]]:
+    """What each column may hold, in JSON Schema's words."""
     schema = event_type.payload.model_json_schema(mode="serialization")
     definitions = schema.get("$defs", {})
 
@@ -256,9 +263,10 @@ def _text_columns(event_type: EventType) -> set[str]:
             yield from types(definitions[of["$ref"].rpartition("/")[2]])
         for option in of.get("anyOf", ()):
             yield from types(option)
-        yield of.get("type", "")
+        if "type" in of:
+            yield of["type"]
 
-    return {name for name, of in schema["properties"].items() if "string" in types(of)}
+    return {name: set(types(of)) for name, of in schema["properties"].items()}
 
 
 def _on_demand(view: OnDemandFeatureView, views: Mapping[str, WindowedView]) -> OnDemandView:

@@ -46,7 +46,8 @@ class ViewUpdates:
 
     def touched(self, events: Events) -> Touched:
         """The entities of the events; one with a null join key has none."""
-        found = list(zip(*([each.get(key) for each in events.payloads] for key in self.view.join_keys), strict=True))
+        columns = [[_key_part(each.get(key)) for each in events.payloads] for key in self.view.join_keys]
+        found = list(zip(*columns, strict=True))
         numbers: dict[Key, int] = {}
         owners = np.array([-1 if None in key else numbers.setdefault(key, len(numbers)) for key in found], np.int64)
         with_key = (owners >= 0).nonzero()[0]
@@ -89,6 +90,11 @@ class ViewUpdates:
             columns.append([field] * len(column))
             columns.append(_integers(column) if integer else _doubles(column))
         return [list(each) for each in zip(*columns, strict=True)]
+
+
+def _key_part(value: Any) -> str | int | None:
+    """None for null, and for what the event type's schema does not allow any more."""
+    return value if isinstance(value, str | int) else None
 
 
 def _countable(value: Any) -> float | None:

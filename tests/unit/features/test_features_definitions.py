@@ -93,5 +93,34 @@ def test_a_key_is_of_the_type_of_its_column(repo):
         'join_keys=["shop"], value_type=ValueType.INT64',
     )
 
-    with pytest.raises(Invalid, match=r"join key 'shop' is INT64, the column of 'parcel\.delivered' holds text"):
+    with pytest.raises(Invalid, match=r"join key 'shop' is INT64, the column of 'parcel\.delivered' holds string"):
         load_definitions(repo)
+
+
+@pytest.mark.parametrize(
+    ("column", "holds"),
+    [("float", "number"), ("bool", "boolean"), ("float | None", "number"), ("int | str", "integer or string")],
+)
+def test_a_number_that_is_a_key_is_a_whole_one(repo, column, holds):
+    _key_by_number(repo, column)
+
+    with pytest.raises(Invalid, match=rf"join key 'shop' is INT64, the column of 'parcel\.delivered' holds {holds}"):
+        load_definitions(repo)
+
+
+@pytest.mark.parametrize("column", ["int", "int | None"])
+def test_a_whole_number_may_be_a_key(repo, column):
+    _key_by_number(repo, column)
+
+    assert load_definitions(repo).service("parcel_delay_v1").join_keys[1].data_type is DataType.INT64
+
+
+def _key_by_number(repo: Path, column: str) -> None:
+    _change(
+        repo,
+        "entities.py",
+        'join_keys=["shop"], value_type=ValueType.STRING',
+        'join_keys=["shop"], value_type=ValueType.INT64',
+    )
+    pattern = 'Annotated[str, StringConstraints(pattern=r"^shop-\\d+$")]'
+    _change(repo, "events.py", f"shop: {pattern}", f"shop: {column}")

@@ -341,3 +341,15 @@ def test_events_without_the_key_are_nobodys():
 
     assert len(stream.store.hashes) == 1
     stream.assert_right([good])
+
+
+def test_a_key_that_the_schema_does_not_allow_any_more_is_nobodys():
+    stream = Stream()
+    good = event(1, 10, x=1.0)
+    for number, who in enumerate((2.5, ["a"], {"a": 1}), start=2):
+        stream.log.event(PARTITIONS[0], event(number, 11, who=who, x=1.0))
+    stream.log.event(PARTITIONS[0], good)
+    stream.run()
+
+    assert len(stream.store.hashes) == 1
+    stream.assert_right([good])
