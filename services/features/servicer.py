@@ -158,8 +158,15 @@ def _range(request: features_pb2.BuildTrainingSetRequest) -> tuple[datetime, dat
     for name in ("from", "to"):
         if not request.HasField(name):
             raise Invalid(f"{name}: not set; rows have their prediction moment in [from, to)")
-    from_, to = from_proto(getattr(request, "from")), from_proto(request.to)
-    return from_, to, from_proto(request.known_by) if request.HasField("known_by") else to
+    from_, to = _moment(request, "from"), _moment(request, "to")
+    return from_, to, _moment(request, "known_by") if request.HasField("known_by") else to
+
+
+def _moment(request: features_pb2.BuildTrainingSetRequest, name: str) -> datetime:
+    try:
+        return from_proto(getattr(request, name))
+    except ValueError as error:
+        raise Invalid(f"{name}: no instant of the years 1 to 9999: {error}") from error
 
 
 def _training_set(built: TrainingSet) -> features_pb2.TrainingSet:

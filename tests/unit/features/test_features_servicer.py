@@ -111,6 +111,21 @@ def test_stages_and_then_the_training_set_are_told():
     assert (last.training_set.uri, last.training_set.rows) == (BUILT.uri, BUILT.rows)
 
 
+@pytest.mark.parametrize("name", ["from", "to", "known_by"])
+def test_a_moment_that_is_no_instant_is_named(name):
+    request, context = _request(known_by=MOMENT), FakeContext()
+    getattr(request, name).seconds = 10**15
+
+    async def call() -> None:
+        async for _ in _servicer(Builds(SlowBuild())).BuildTrainingSet(request, context):
+            pass
+
+    with pytest.raises(Refused):
+        asyncio.run(call())
+    assert context.code is grpc.StatusCode.INVALID_ARGUMENT
+    assert context.details.startswith(f"{name}: no instant")
+
+
 def test_a_build_ends_when_its_caller_leaves_and_only_then_the_next_begins():
     build = SlowBuild()
 
