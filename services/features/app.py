@@ -26,6 +26,7 @@ from services.features.metrics import StatusCounts
 from services.features.redis_store import ServeStore
 from services.features.servicer import SERVICE, FeaturesServicer
 from services.features.settings import ServeSettings, StreamSettings
+from services.features.training_files import remove_abandoned
 from services.features.training_sets import TrainingSets
 from services.features.vectors import VectorService
 from services.problem import load_recipe
@@ -74,6 +75,7 @@ async def _serve(settings: ServeSettings) -> None:
         write_registry(settings.feature_repo, settings.registry, settings.redis)
         store = ServeStore(settings.redis, definitions.project, settings.redis_timeout_s)
         stack.push_async_callback(store.close)
+        remove_abandoned(settings.training_sets, utc_now())
         builds = Builds(_training_sets(settings, definitions).build)
         servicer = _servicer(settings, definitions, store, builds)
 

@@ -3,14 +3,39 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+
+_SCRATCH, _PART = ".building-", ".part"
+# Builds take minutes. Several processes may share the folder, and none may take another's.
+_ABANDONED_AFTER = timedelta(hours=1)
+
+
+@contextmanager
+def scratch_folder(folder: Path) -> Iterator[Path]:
+    """A folder in `folder` for what one build spills."""
+    with tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=folder) as scratch:
+        yield Path(scratch)
+
+
+def remove_abandoned(folder: Path, now: datetime) -> None:
+    """What killed processes left of their builds: scratch folders and parts that nobody has written to for an hour."""
+    for path in [*folder.glob(f"{_SCRATCH}*"), *folder.glob(f".*{_PART}")]:
+        if now.timestamp() - _last_written(path) > _ABANDONED_AFTER.total_seconds():
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
 
 
 def write_training_set(table: pa.Table, folder: Path, origin: Mapping[str, str]) -> tuple[str, Path]:
@@ -21,7 +46,7 @@ def write_training_set(table: pa.Table, folder: Path, origin: Mapping[str, str])
     digest = digest_of(table)
     path = folder / f"{digest}.parquet"
     if not path.exists():
-        part = folder / f".{digest}.{uuid.uuid4().hex}.part"
+        part = folder / f".{digest}.{uuid.uuid4().hex}{_PART}"
         metadata = {f"slipway.{name}": value for name, value in {**origin, "digest": digest}.items()}
         try:
             pq.write_table(table.replace_schema_metadata(metadata), part, compression="zstd")
@@ -44,6 +69,16 @@ def digest_of(table: pa.Table) -> str:
         for piece in _values(column):
             sha.update(piece)
     return sha.hexdigest()
+
+
+def _last_written(path: Path) -> float:
+    """Unix seconds: of the newest thing in it."""
+    newest = 0.0
+    for each in (path, *path.rglob("*")):
+        # Its owner may be taking it away.
+        with suppress(FileNotFoundError):
+            newest = max(newest, each.stat().st_mtime)
+    return newest
 
 
 def _values(column: pa.Array) -> Iterator[bytes]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -22,7 +21,7 @@ from services.features.lake import Lake, Snapshot, Tell
 from services.features.offline_engine import OfflineEngine, connected
 from services.features.on_demand import run_on_demand
 from services.features.spine import ENTITY, LABEL, Period, instants_us, spine
-from services.features.training_files import write_training_set
+from services.features.training_files import scratch_folder, write_training_set
 from services.problem import ModelRecipe
 
 Floats = NDArray[np.float64]
@@ -76,9 +75,9 @@ class TrainingSets:
         snapshot = self._lake.snapshot_known_by(self._event_types(), known_by, self._wait_s, tell)
         period = Period(to_us(from_), to_us(to), to_us(known_by))
         self._folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".building-", dir=self._folder) as scratch:
-            rows, unlabelled = self._rows(snapshot, period, Path(scratch), tell)
-            features = self._features(rows, OfflineEngine(snapshot, Path(scratch), _MEMORY_MB), tell)
+        with scratch_folder(self._folder) as scratch:
+            rows, unlabelled = self._rows(snapshot, period, scratch, tell)
+            features = self._features(rows, OfflineEngine(snapshot, scratch, _MEMORY_MB), tell)
         tell(f"writing {rows.num_rows} rows of {len(features)} features")
         table = self._table(rows, features)
         digest, path = write_training_set(table, self._folder, _origin(self._recipe, period, snapshot))
