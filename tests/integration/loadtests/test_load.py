@@ -36,7 +36,7 @@ def test_h2load_sends_requests_that_inference_reads(platform: RunPlatform, tmp_p
         output = h2load(running.address, body, Load(requests=200, connections=2, streams=8))
 
     assert read_rate(output) > 0, output
-    assert running.asked == {question.entity_id: 200}
+    assert running.asked == {question.id: 200}
     assert running.routing_keys == {"ceilings"}
 
 
