@@ -80,8 +80,9 @@ def test_a_build_ends_with_its_caller_and_with_the_process(platform: Platform):
     with platform.serve() as serve, platform.channel() as channel:
         stub = platform.stub(channel)
         request = features_pb2.BuildTrainingSetRequest(**{"from": to_proto(START), "to": to_proto(END)})
-        first, second = stub.BuildTrainingSet(request, timeout=60), stub.BuildTrainingSet(request, timeout=60)
+        first = stub.BuildTrainingSet(request, timeout=60)
         assert next(first).stage.startswith("waiting for the lake")
+        second = stub.BuildTrainingSet(request, timeout=60)
         assert next(second).stage == "waiting for another training set to be built"
 
         first.cancel()

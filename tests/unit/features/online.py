@@ -114,7 +114,8 @@ class Online:
         fields, outcome = self.updates.updated(touched, before, mark_us, self._seen)
         for key, items in zip(touched.keys, fields, strict=True):
             self.blobs[key] = dict(zip(items[::2], items[1::2], strict=True))[self.updates.state_field]
-        self.events |= {each.event_id: each for each in events if each.event_id not in self.events}
+        for each in events:
+            self.events.setdefault(each.event_id, each)
         self.mark_us = max(self.mark_us, mark_us)
         return outcome
 

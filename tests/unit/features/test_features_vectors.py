@@ -12,6 +12,7 @@ from services.features.definitions import Column, DataType, Function, OnDemandVi
 from services.features.metrics import StatusCounts
 from services.features.reading import MISSING, PRESENT, STALE
 from services.features.rows import Rows
+from services.features.state import BEFORE_ALL
 from services.features.vectors import Vectors, VectorService
 from services.features.view_updates import ViewUpdates
 from tests.unit.features.fakes import FakeServing, FakeStore
@@ -55,7 +56,9 @@ def _store(watermark: int | None = None) -> FakeStore:
     for view in (WHO, SUMS):
         updates = ViewUpdates(PROJECT, view)
         touched = updates.touched(columns_of([event(1, 20, x=2.0), event(2, 22, x=5.0), event(3, 22, who="b", x=1.0)]))
-        fields, _ = updates.updated(touched, [None] * len(touched.keys), mark_us=-(2**62))
+        fields, _ = updates.updated(
+            touched, [None] * len(touched.keys), mark_us=BEFORE_ALL, seen=lambda times_us, _: times_us < BEFORE_ALL
+        )
         store.write(dict(zip(touched.keys, fields, strict=True)))
     return store
 
