@@ -62,7 +62,7 @@ class SeenIds:
             found = np.zeros(len(ids), np.bool_)
             for day in np.unique(days).tolist():
                 of_day = days == day
-                found[of_day] = np.isin(ids[of_day], self._of_date(event_type, day))
+                found[of_day] = _among(ids[of_day], self._of_date(event_type, day))
             return found
 
         return seen
@@ -98,6 +98,15 @@ class SeenIds:
         event_type, day = date
         # A type that has no views any more reaches nowhere.
         return event_type in self._reach_us and (day + 1) * _DAY_US > mark_us - self._reach_us[event_type]
+
+
+def _among(few: Ids, many: Ids) -> NDArray[np.bool_]:
+    """Which of a few are among many; like `np.isin`, which would sort the many."""
+    wanted, places = np.unique(few, return_inverse=True)
+    nearest = wanted.searchsorted(many).clip(max=len(wanted) - 1)
+    found = np.zeros(len(wanted), np.bool_)
+    found[nearest[wanted[nearest] == many]] = True
+    return found[places]
 
 
 def _name(date: tuple[str, int]) -> str:
