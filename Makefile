@@ -62,9 +62,23 @@ imports: ## Who may import whom
 test: ## Unit and contract tests: seconds, no servers
 	@$(PYTEST) $(or $(ARGS),tests/unit tests/contract)
 
+# Two halves side by side: most of their time they wait for the parts.
+ONE_HALF := $(addprefix tests/integration/,features ingestion inference monitoring)
+OTHER_HALF := $(filter-out $(ONE_HALF) %/__pycache__,$(patsubst %/,%,$(wildcard tests/integration/*/)))
+
 .PHONY: test-integration
 test-integration: ## One service at a time on real Kafka, Redis, MLflow, Envoy
-	@$(PYTEST) $(or $(ARGS),tests/integration)
+ifdef ARGS
+	@$(PYTEST) $(ARGS)
+else
+	@$(MAKE) --no-print-directory -j2 --output-sync=target one-half other-half
+endif
+
+.PHONY: one-half other-half
+one-half:
+	@$(PYTEST) $(ONE_HALF)
+other-half:
+	@$(PYTEST) $(OTHER_HALF)
 
 .PHONY: test-e2e
 test-e2e: ## The whole platform on the small second problem
