@@ -26,7 +26,7 @@ from services.chassis.settings import KafkaSettings
 from services.cli.platform import down, up
 from services.problem import load_recipe
 
-FIRST_MODEL = datetime(2013, 4, 1, tzinfo=UTC)
+FIRST_MODEL = datetime(2013, 5, 1, tzinfo=UTC)
 LATE = (datetime(2013, 9, 1, tzinfo=UTC), datetime(2014, 1, 1, tzinfo=UTC))
 MIN_AUC = 0.76
 _MESS_SHARE, _MESS_SEED = 0.002, 13
