@@ -33,14 +33,15 @@ def quality(
     if since is not None and until is not None and since >= until:
         raise Invalid(f"--to: {moment(until)} does not lie after --from {moment(since)}")
     settings = cli_settings()
-    bounds = {"from": since, "to": until}
     request = pb.GetQualityRequest(
         model=settings.recipe.name,
         versions=versions or [],
         release_id=release_id,
         window_s=round(window_days * _DAY_S),
-        **{name: to_proto(bound) for name, bound in bounds.items() if bound is not None},
+        to=None if until is None else to_proto(until),
     )
+    if since is not None:
+        getattr(request, "from").CopyFrom(to_proto(since))  # `from` is a word of Python's
     with _monitoring(settings) as stub:
         answer = stub.GetQuality(request, timeout=TIMEOUT_S)
     made = table(

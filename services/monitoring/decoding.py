@@ -22,6 +22,8 @@ from services.monitoring.joiner import Batch, Outcome, Prediction
 from services.problem import ModelRecipe
 from services.topics import PREDICTIONS, RELEASES, TRAINING_RUNS, events_topic
 
+_FULL_WEIGHT = 10_000
+
 
 @dataclass(slots=True)
 class Decoded:
@@ -88,6 +90,7 @@ class Decoder:
                 told.score,
                 told.vector,
                 told.statuses,
+                _challenger_weight(told),
             )
         )
 
@@ -122,3 +125,12 @@ class Decoder:
         release = router_pb2.ReleaseRecord.FromString(record.value or b"").release
         if release.model == self._model:
             decoded.releases.append(Told(release.release_id, release.phase, record.value or b""))
+
+
+def _challenger_weight(told: predictions_pb2.PredictionRecord) -> int:
+    """The challenger's share of traffic, in basis points, at which the variant had its probability."""
+    probability = told.assignment_probability
+    if not 0 < probability <= 1:
+        raise Invalid(f"assignment_probability: {probability} is not in (0, 1]")
+    weight = round(probability * _FULL_WEIGHT)
+    return weight if told.variant == "challenger" else _FULL_WEIGHT - weight

@@ -23,7 +23,10 @@ _MICROSECOND = timedelta(microseconds=1)
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """One answered prediction. `vector` is little-endian float32, `statuses` a byte for each feature."""
+    """One answered prediction. `vector` is little-endian float32, `statuses` a byte for each feature.
+
+    `challenger_weight` is the challenger's share of traffic when the call was assigned, in basis points.
+    """
 
     prediction_id: str
     entity_id: str
@@ -34,6 +37,7 @@ class Prediction:
     score: float
     vector: bytes = b""
     statuses: bytes = b""
+    challenger_weight: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +150,7 @@ class Joiner:
             "version": prediction.version,
             "variant": prediction.variant,
             "release_id": prediction.release_id,
+            "challenger_weight": prediction.challenger_weight,
             "as_of_us": prediction.as_of_us,
             "score": prediction.score,
             "vector": prediction.vector,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,12 +21,17 @@ DAY_US = 86_400_000_000
 _MOST_WINDOWS = 2000
 _REMEMBERED = 4 * _MOST_WINDOWS
 
-_COLUMNS = [predictions.c[name] for name in ("version", "variant", "as_of_us", "score", "status", "label")]
+_COLUMNS = [
+    predictions.c[name] for name in ("version", "variant", "challenger_weight", "as_of_us", "score", "status", "label")
+]
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """One version as one variant in one window: `[from_us, to_us)` of prediction moments."""
+    """One version as one variant in one window: `[from_us, to_us)` of prediction moments.
+
+    `challenger_weight` (basis points) is the one that all its calls were assigned at; None: any.
+    """
 
     version: str
     variant: str
@@ -34,18 +39,23 @@ class Group:
     to_us: int
     predictions: int
     scored: quality.Scored
+    challenger_weight: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Which rows: bounds on `as_of`, None for no bound; `release_id` "" for every release."""
+    """Which rows: bounds on `as_of`, None for no bound; `release_id` "" for every release; each weight apart or not."""
 
     from_us: int | None = None
     to_us: int | None = None
     release_id: str = ""
+    by_weight: bool = False
 
 
 _WHOLE = Window()
+
+_Key = tuple[str, str, int | None]
+"""Version, variant, and the challenger's weight if it is asked for."""
 
 
 class QualityBook:
@@ -69,7 +79,7 @@ class QualityBook:
                 self._changed_releases[release_id] = self._sequence
 
     def groups(self, window: Window) -> list[Group]:
-        """Every version and variant of one window, by version."""
+        """Every version and variant (and weight) of one window, by version."""
         with self._lock:
             sequence = self._sequence
             found = self._remembered.get(window)
@@ -119,9 +129,9 @@ class QualityBook:
     def _compute(self, window: Window) -> list[Group]:
         with self._database.read() as connection:
             rows = connection.execute(sa.select(*_COLUMNS).where(*_conditions(window))).all()
-        by_group: dict[tuple[str, str], list[Any]] = {}
-        for row in rows:
-            by_group.setdefault((row[0], row[1]), []).append(row[2:])
+        by_group: dict[_Key, list[Any]] = {}
+        for version, variant, weight, *rest in rows:
+            by_group.setdefault((version, variant, weight if window.by_weight else None), []).append(rest)
         return [_group(key, members, window) for key, members in sorted(by_group.items(), key=_by_version)]
 
 
@@ -152,20 +162,21 @@ def _conditions(window: Window) -> list[sa.ColumnElement[bool]]:
 def _cut(span: Window, from_us: int, to_us: int) -> Window:
     low = from_us if span.from_us is None else max(span.from_us, from_us)
     high = to_us if span.to_us is None else min(span.to_us, to_us)
-    return Window(low, high, span.release_id)
+    return replace(span, from_us=low, to_us=high)
 
 
-def _by_version(item: tuple[tuple[str, str], Any]) -> tuple[tuple[int, str], str]:
-    (version, variant), _ = item
-    return version_order(version), variant
+def _by_version(item: tuple[_Key, Any]) -> tuple[tuple[int, str], str, int]:
+    (version, variant, weight), _ = item
+    return version_order(version), variant, weight or 0
 
 
-def _group(key: tuple[str, str], rows: list[Any], window: Window) -> Group:
+def _group(key: _Key, rows: list[Any], window: Window) -> Group:
     as_of_us, scores, statuses, labels = zip(*rows, strict=True)
     joined = np.asarray(statuses) == Status.JOINED
     return Group(
         version=key[0],
         variant=key[1],
+        challenger_weight=key[2],
         from_us=min(as_of_us) if window.from_us is None else window.from_us,
         to_us=max(as_of_us) + 1 if window.to_us is None else window.to_us,
         predictions=len(rows),

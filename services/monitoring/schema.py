@@ -1,6 +1,6 @@
 """The tables: predictions and outcomes, how far Kafka was read, and what was learned from them.
 
-Times are microseconds of event time since the Unix epoch, UTC.
+Times are microseconds of event time since the Unix epoch, UTC. Weights are basis points of traffic.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ predictions = Table(
     Column("version", String, nullable=False),
     Column("variant", String, nullable=False),
     Column("release_id", String, nullable=False),
+    Column("challenger_weight", Integer, nullable=False),
     Column("as_of_us", BigInteger, nullable=False, index=True),
     Column("score", Float, nullable=False),
     Column("vector", LargeBinary, nullable=False),

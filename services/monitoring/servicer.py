@@ -54,7 +54,7 @@ class MonitoringServicer(monitoring_pb2_grpc.MonitoringServiceServicer):
             raise NotFound(f"model: {request.model!r} is not watched here, only {self._recipe.name!r}")
         if request.window_s < 0:
             raise Invalid(f"window_s: {request.window_s} is negative; 0 makes one window")
-        span = Window(_bound(request, "from"), _bound(request, "to"), request.release_id)
+        span = Window(_bound(request, "from"), _bound(request, "to"), request.release_id, request.by_weight)
         if span.from_us is not None and span.to_us is not None and span.from_us >= span.to_us:
             raise Invalid("to: must lie after from")
         watermark = self._watermark()
@@ -157,6 +157,7 @@ def _quality(group: Group) -> monitoring_pb2.Quality:
         brier=scored.brier,
         calibration_error=scored.calibration_error,
         log_loss_se=scored.log_loss_se,
+        challenger_weight=group.challenger_weight,
     )
     # `from` is a word of Python.
     getattr(quality, "from").CopyFrom(to_proto(from_us(group.from_us)))

@@ -1,8 +1,9 @@
 """What is known about the two arms of a release, and the two comparisons that a decision rests on.
 
-Log loss is compared step by step, because days differ more than models do: within a step both arms saw the same days,
-across steps they did not. At the last step the champion has no traffic, so that the comparison rests on the earlier
-steps, whose labels still come in.
+Log loss is compared step by step, because days differ more than models do: calls that were assigned at the same weight
+saw the same days in both arms, others did not. Which weight that was is told by each call's record, for no clock knows
+when the last call of a step was assigned. At the last step the champion has no traffic, so that the comparison rests on
+the earlier steps, whose labels still come in.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ _FEWEST_LABELS = 30
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """Quality of one variant over predictions of one step. Log loss in nats, lower is better; None: no labels."""
+    """Quality of one variant over the calls of one step. Log loss in nats, lower is better; None: no labels."""
 
     labels: int = 0
     log_loss: float | None = None

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Iterable
+from collections.abc import Mapping
 from datetime import datetime
 
 import grpc
 
-from services.chassis.clock import from_proto, to_proto
+from services.chassis.clock import from_proto
 from services.chassis.errors import Unavailable
 from services.contracts.monitoring.v1 import monitoring_pb2 as pb
 from services.contracts.monitoring.v1 import monitoring_pb2_grpc as rpc
 from services.router.assignment import CHALLENGER, CHAMPION
 from services.router.evidence import NO_LABELS, Arm, StepEvidence
-from services.router.releases import Release, StepBegun
+from services.router.releases import Release
 
 _TIMEOUT_S = 5.0
 
@@ -31,20 +30,14 @@ class Quality:
         return _watermark(await self._ask(request))
 
     async def of(self, release: Release) -> tuple[datetime | None, tuple[StepEvidence, ...]]:
-        """The watermark, and both arms at each step that has begun: predictions for moments within the step."""
-        if not release.steps:
-            return await self.watermark(release), ()
-        ends: list[datetime | None] = [*(step.since for step in release.steps[1:]), None]
-        steps = zip(release.steps, ends, strict=True)
-        answers = await asyncio.gather(*(self._ask_step(release, step, end) for step, end in steps))
-        begun = zip(release.steps, answers, strict=True)
-        return _watermark(answers[-1]), tuple(_step(release, step, answer.windows) for step, answer in begun)
-
-    async def _ask_step(self, release: Release, step: StepBegun, end: datetime | None) -> pb.GetQualityResponse:
-        """A step that ended at the watermark it began at is empty, and an empty range may not be asked for."""
-        if end is not None and end <= step.since:
-            return pb.GetQualityResponse()
-        return await self._ask(_request(release, step, end))
+        """The watermark, and both arms at each step that has begun: the calls that were assigned at its weight."""
+        versions = [release.champion_version, release.challenger_version]
+        request = pb.GetQualityRequest(
+            model=release.model, release_id=release.release_id, versions=versions, by_weight=True
+        )
+        answer = await self._ask(request)
+        arms = {(told.challenger_weight, told.model_version, told.variant): _arm(told) for told in answer.windows}
+        return _watermark(answer), tuple(_step(release, step.weight, arms) for step in release.steps)
 
     async def _ask(self, request: pb.GetQualityRequest) -> pb.GetQualityResponse:
         try:
@@ -54,29 +47,19 @@ class Quality:
         return answer
 
 
-def _request(release: Release, step: StepBegun, end: datetime | None) -> pb.GetQualityRequest:
-    request = pb.GetQualityRequest(model=release.model, release_id=release.release_id)
-    request.versions.extend([release.champion_version, release.challenger_version])
-    getattr(request, "from").CopyFrom(to_proto(step.since))  # `from` is a word of Python's
-    if end is not None:
-        request.to.CopyFrom(to_proto(end))
-    return request
-
-
-def _step(release: Release, step: StepBegun, windows: Iterable[pb.Quality]) -> StepEvidence:
-    arms = {(window.model_version, window.variant): _arm(window) for window in windows}
+def _step(release: Release, weight: int, arms: Mapping[tuple[int, str, str], Arm]) -> StepEvidence:
     return StepEvidence(
-        step.weight,
-        champion=arms.get((release.champion_version, CHAMPION), NO_LABELS),
-        challenger=arms.get((release.challenger_version, CHALLENGER), NO_LABELS),
+        weight,
+        champion=arms.get((weight, release.champion_version, CHAMPION), NO_LABELS),
+        challenger=arms.get((weight, release.challenger_version, CHALLENGER), NO_LABELS),
     )
 
 
-def _arm(window: pb.Quality) -> Arm:
+def _arm(told: pb.Quality) -> Arm:
     return Arm(
-        labels=window.labels,
-        log_loss=window.log_loss if window.HasField("log_loss") else None,
-        log_loss_se=window.log_loss_se if window.HasField("log_loss_se") else None,
+        labels=told.labels,
+        log_loss=told.log_loss if told.HasField("log_loss") else None,
+        log_loss_se=told.log_loss_se if told.HasField("log_loss_se") else None,
     )
 
 

@@ -47,6 +47,7 @@ class Upstream:
             model=MODEL,
             model_version="1",
             variant="champion",
+            assignment_probability=1.0,
             release_id=release,
             as_of=to_proto(T0 + timedelta(hours=hours)),
             vector=np.array(vector, "<f4").tobytes(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 from collections.abc import Iterator
@@ -87,10 +88,11 @@ class Arm:
 
 @dataclass
 class Monitoring(monitoring_pb2_grpc.MonitoringServiceServicer):
-    """Tells `arms` by (version, variant), whatever the range; `down`: answers UNAVAILABLE."""
+    """Tells `arms` by (version, variant), the same at each of `weights`; `down`: answers UNAVAILABLE."""
 
     watermark: datetime | None = T0
     arms: dict[tuple[str, str], Arm] = field(default_factory=dict)
+    weights: tuple[int, ...] = (2500, 10_000)
     down: bool = False
     asked: int = 0
     port: int = 0
@@ -102,9 +104,14 @@ class Monitoring(monitoring_pb2_grpc.MonitoringServiceServicer):
         answer = monitoring_pb2.GetQualityResponse()
         if self.watermark is not None:
             answer.watermark.CopyFrom(to_proto(self.watermark))
-        for (version, variant), arm in self.arms.items():
+        for weight, ((version, variant), arm) in itertools.product(self.weights, self.arms.items()):
             answer.windows.add(
-                model_version=version, variant=variant, labels=arm.labels, log_loss=arm.log_loss, log_loss_se=arm.se
+                model_version=version,
+                variant=variant,
+                challenger_weight=weight,
+                labels=arm.labels,
+                log_loss=arm.log_loss,
+                log_loss_se=arm.se,
             )
         return answer
 

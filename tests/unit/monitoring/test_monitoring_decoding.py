@@ -37,6 +37,7 @@ def decode(topic: str, message: Any) -> Decoded:
 
 def prediction(**changes: Any) -> predictions_pb2.PredictionRecord:
     told = {"prediction_id": "p1", "entity_id": "e1", "model": "parcel-delay", "as_of": to_proto(AT), "score": 0.5}
+    told |= {"variant": "champion", "assignment_probability": 1.0}
     return predictions_pb2.PredictionRecord(**(told | changes))
 
 
@@ -49,6 +50,18 @@ def test_a_prediction_is_read_with_its_moment() -> None:
     [found] = decode(PREDICTIONS.name, prediction(model_version="3", release_id="r")).batch.predictions
 
     assert (found.prediction_id, found.version, found.release_id, found.as_of_us) == ("p1", "3", "r", to_us(AT))
+
+
+@pytest.mark.parametrize(
+    ("variant", "probability", "weight"),
+    [("champion", 1.0, 0), ("champion", 0.95, 500), ("challenger", 0.05, 500), ("challenger", 1.0, 10_000)],
+)
+def test_a_prediction_tells_the_weight_it_was_assigned_at(variant: str, probability: float, weight: int) -> None:
+    told = prediction(variant=variant, assignment_probability=probability)
+
+    [found] = decode(PREDICTIONS.name, told).batch.predictions
+
+    assert found.challenger_weight == weight
 
 
 @pytest.mark.parametrize(("value", "label"), [(1, 1.0), (0, 0.0), (True, 1.0)])

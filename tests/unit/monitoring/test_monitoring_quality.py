@@ -116,6 +116,28 @@ def test_a_release_holds_only_its_own_predictions() -> None:
     assert [(g.version, g.predictions) for g in groups] == [("1", 3), ("2", 1)]
 
 
+def test_by_weight_each_weight_of_a_release_is_apart() -> None:
+    written = Written()
+    written.write(
+        predictions=[
+            Prediction(
+                f"w{n}", f"w{n}", "2", _variant(n), "s", n * DAY_US, 0.3, challenger_weight=2500 if n < 6 else 5000
+            )
+            for n in range(12)
+        ]
+    )
+
+    groups = written.book.groups(Window(release_id="s", by_weight=True))
+
+    assert [(g.variant, g.challenger_weight, g.predictions) for g in groups] == [
+        ("challenger", 2500, 1),
+        ("challenger", 5000, 2),
+        ("champion", 2500, 5),
+        ("champion", 5000, 4),
+    ]
+    assert [g.predictions for g in written.book.groups(Window(release_id="s"))] == [3, 9]
+
+
 def test_bounds_cut_the_first_and_the_last_window() -> None:
     groups = Written().book.windows(Window(DAY_US // 4, DAY_US + 1), DAY_US)
 

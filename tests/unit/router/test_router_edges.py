@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from services.chassis.clock import to_proto
 from services.chassis.errors import Conflict, Unavailable
+from services.contracts.monitoring.v1 import monitoring_pb2 as pb
 from services.router.api import make_api
 from services.router.envoy_counters import EnvoyCounters
 from services.router.envoy_polls import EnvoyPolls
+from services.router.evidence import Arm, StepEvidence
 from services.router.mlflow_registry import MlflowRegistry
+from services.router.quality import Quality
 from services.router.queries import Queries
-from services.router.releases import Calls
-from tests.unit.router.fakes import Desk, FakeRegistry
+from services.router.releases import Calls, Phase, Release, Stage, StepBegun, Strategy
+from tests.unit.router.fakes import T0, Desk, FakeRegistry
 
+RELEASE = Release("v2-a", "m", "1", "2", Strategy.CANARY, Phase.RUNNING, Stage.STEPPING, 2500, "router", "", T0)
 Answer = Callable[[httpx.Request], httpx.Response]
 
 
@@ -98,6 +104,51 @@ class TestMlflowRegistry:
     async def test_other_answers_are_errors(self, answer: httpx.Response, error: type[Exception]) -> None:
         with pytest.raises(error, match="MLflow"):
             await MlflowRegistry(client(lambda _: answer), "m").aliases()
+
+
+class Monitoring:
+    """A channel with monitoring at its end, which has these arms."""
+
+    def __init__(self, *windows: pb.Quality) -> None:
+        self.answer = pb.GetQualityResponse(windows=windows, watermark=to_proto(T0))
+
+    def unary_unary(self, _path: str, **_serializers: Any) -> Callable[..., Any]:
+        async def call(request: pb.GetQualityRequest, **_options: Any) -> pb.GetQualityResponse:
+            assert request.by_weight
+            return self.answer
+
+        return call
+
+
+def arm(version: str, variant: str, weight: int, log_loss: float) -> pb.Quality:
+    return pb.Quality(
+        model_version=version,
+        variant=variant,
+        challenger_weight=weight,
+        labels=100,
+        log_loss=log_loss,
+        log_loss_se=0.01,
+    )
+
+
+class TestQuality:
+    async def test_an_arm_of_a_step_is_what_was_assigned_at_its_weight(self) -> None:
+        """A prediction of the step before that came in late, or of another version, is nobody's evidence here."""
+        monitoring = Monitoring(
+            arm("1", "champion", 500, 0.3),
+            arm("2", "challenger", 500, 0.31),
+            arm("1", "champion", 2500, 0.5),
+            arm("3", "challenger", 2500, 0.9),
+        )
+        release = replace(RELEASE, steps=(StepBegun(500, T0), StepBegun(2500, T0)))
+
+        watermark, steps = await Quality(monitoring).of(release)  # type: ignore[arg-type]
+
+        assert watermark == T0
+        assert steps == (
+            StepEvidence(500, Arm(100, 0.3, 0.01), Arm(100, 0.31, 0.01)),
+            StepEvidence(2500, Arm(100, 0.5, 0.01), Arm()),
+        )
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n1services/contracts/monitoring/v1/monitoring.proto\x12\x15slipway.monitoring.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xac\x01\n\x11GetQualityRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x10\n\x08versions\x18\x02 \x03(\t\x12\x12\n\nrelease_id\x18\x03 \x01(\t\x12(\n\x04\x66rom\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x02to\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08window_s\x18\x06 \x01(\x03\"t\n\x12GetQualityResponse\x12/\n\x07windows\x18\x01 \x03(\x0b\x32\x1e.slipway.monitoring.v1.Quality\x12-\n\twatermark\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x8f\x03\n\x07Quality\x12\x15\n\rmodel_version\x18\x01 \x01(\t\x12\x0f\n\x07variant\x18\x02 \x01(\t\x12(\n\x04\x66rom\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x02to\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0bpredictions\x18\x05 \x01(\x03\x12\x0e\n\x06labels\x18\x06 \x01(\x03\x12\x15\n\rpositive_rate\x18\x07 \x01(\x01\x12\x12\n\nmean_score\x18\x08 \x01(\x01\x12\x10\n\x03\x61uc\x18\t \x01(\x01H\x00\x88\x01\x01\x12\x15\n\x08log_loss\x18\n \x01(\x01H\x01\x88\x01\x01\x12\x12\n\x05\x62rier\x18\x0b \x01(\x01H\x02\x88\x01\x01\x12\x1e\n\x11\x63\x61libration_error\x18\x0c \x01(\x01H\x03\x88\x01\x01\x12\x18\n\x0blog_loss_se\x18\r \x01(\x01H\x04\x88\x01\x01\x42\x06\n\x04_aucB\x0b\n\t_log_lossB\x08\n\x06_brierB\x14\n\x12_calibration_errorB\x0e\n\x0c_log_loss_se\"\x12\n\x10GetCountsRequest\"\xcd\x01\n\x11GetCountsResponse\x12\x10\n\x08recorded\x18\x01 \x01(\x03\x12\x0e\n\x06joined\x18\x02 \x01(\x03\x12\x0c\n\x04void\x18\x03 \x01(\x03\x12\x0f\n\x07pending\x18\x04 \x01(\x03\x12\x0f\n\x07\x65xpired\x18\x05 \x01(\x03\x12\x1d\n\x15\x64uplicate_predictions\x18\x06 \x01(\x03\x12\x18\n\x10\x64uplicate_labels\x18\x07 \x01(\x03\x12-\n\twatermark\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"c\n\x0fGetDriftRequest\x12(\n\x04\x66rom\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x02to\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"d\n\x10GetDriftResponse\x12\x19\n\x11reference_version\x18\x01 \x01(\t\x12\x35\n\x08\x66\x65\x61tures\x18\x02 \x03(\x0b\x32#.slipway.monitoring.v1.FeatureDrift\"u\n\x0c\x46\x65\x61tureDrift\x12\x0f\n\x07\x66\x65\x61ture\x18\x01 \x01(\t\x12\x0b\n\x03psi\x18\x02 \x01(\x01\x12\x11\n\tthreshold\x18\x03 \x01(\x01\x12\x0f\n\x07\x64rifted\x18\x04 \x01(\x08\x12\x15\n\rmissing_share\x18\x05 \x01(\x01\x12\x0c\n\x04rows\x18\x06 \x01(\x03\"\x15\n\x13ListTriggersRequest\"H\n\x14ListTriggersResponse\x12\x30\n\x08triggers\x18\x01 \x03(\x0b\x32\x1e.slipway.monitoring.v1.Trigger\"k\n\x07Trigger\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12.\n\nevent_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\x9c\x03\n\x11MonitoringService\x12\x61\n\nGetQuality\x12(.slipway.monitoring.v1.GetQualityRequest\x1a).slipway.monitoring.v1.GetQualityResponse\x12^\n\tGetCounts\x12\'.slipway.monitoring.v1.GetCountsRequest\x1a(.slipway.monitoring.v1.GetCountsResponse\x12[\n\x08GetDrift\x12&.slipway.monitoring.v1.GetDriftRequest\x1a\'.slipway.monitoring.v1.GetDriftResponse\x12g\n\x0cListTriggers\x12*.slipway.monitoring.v1.ListTriggersRequest\x1a+.slipway.monitoring.v1.ListTriggersResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n1services/contracts/monitoring/v1/monitoring.proto\x12\x15slipway.monitoring.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbf\x01\n\x11GetQualityRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x10\n\x08versions\x18\x02 \x03(\t\x12\x12\n\nrelease_id\x18\x03 \x01(\t\x12(\n\x04\x66rom\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x02to\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08window_s\x18\x06 \x01(\x03\x12\x11\n\tby_weight\x18\x07 \x01(\x08\"t\n\x12GetQualityResponse\x12/\n\x07windows\x18\x01 \x03(\x0b\x32\x1e.slipway.monitoring.v1.Quality\x12-\n\twatermark\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xc5\x03\n\x07Quality\x12\x15\n\rmodel_version\x18\x01 \x01(\t\x12\x0f\n\x07variant\x18\x02 \x01(\t\x12(\n\x04\x66rom\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x02to\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0bpredictions\x18\x05 \x01(\x03\x12\x0e\n\x06labels\x18\x06 \x01(\x03\x12\x15\n\rpositive_rate\x18\x07 \x01(\x01\x12\x12\n\nmean_score\x18\x08 \x01(\x01\x12\x10\n\x03\x61uc\x18\t \x01(\x01H\x00\x88\x01\x01\x12\x15\n\x08log_loss\x18\n \x01(\x01H\x01\x88\x01\x01\x12\x12\n\x05\x62rier\x18\x0b \x01(\x01H\x02\x88\x01\x01\x12\x1e\n\x11\x63\x61libration_error\x18\x0c \x01(\x01H\x03\x88\x01\x01\x12\x18\n\x0blog_loss_se\x18\r \x01(\x01H\x04\x88\x01\x01\x12\x1e\n\x11\x63hallenger_weight\x18\x0e \x01(\x05H\x05\x88\x01\x01\x42\x06\n\x04_aucB\x0b\n\t_log_lossB\x08\n\x06_brierB\x14\n\x12_calibration_errorB\x0e\n\x0c_log_loss_seB\x14\n\x12_challenger_weight\"\x12\n\x10GetCountsRequest\"\xcd\x01\n\x11GetCountsResponse\x12\x10\n\x08recorded\x18\x01 \x01(\x03\x12\x0e\n\x06joined\x18\x02 \x01(\x03\x12\x0c\n\x04void\x18\x03 \x01(\x03\x12\x0f\n\x07pending\x18\x04 \x01(\x03\x12\x0f\n\x07\x65xpired\x18\x05 \x01(\x03\x12\x1d\n\x15\x64uplicate_predictions\x18\x06 \x01(\x03\x12\x18\n\x10\x64uplicate_labels\x18\x07 \x01(\x03\x12-\n\twatermark\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"c\n\x0fGetDriftRequest\x12(\n\x04\x66rom\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x02to\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"d\n\x10GetDriftResponse\x12\x19\n\x11reference_version\x18\x01 \x01(\t\x12\x35\n\x08\x66\x65\x61tures\x18\x02 \x03(\x0b\x32#.slipway.monitoring.v1.FeatureDrift\"u\n\x0c\x46\x65\x61tureDrift\x12\x0f\n\x07\x66\x65\x61ture\x18\x01 \x01(\t\x12\x0b\n\x03psi\x18\x02 \x01(\x01\x12\x11\n\tthreshold\x18\x03 \x01(\x01\x12\x0f\n\x07\x64rifted\x18\x04 \x01(\x08\x12\x15\n\rmissing_share\x18\x05 \x01(\x01\x12\x0c\n\x04rows\x18\x06 \x01(\x03\"\x15\n\x13ListTriggersRequest\"H\n\x14ListTriggersResponse\x12\x30\n\x08triggers\x18\x01 \x03(\x0b\x32\x1e.slipway.monitoring.v1.Trigger\"k\n\x07Trigger\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12.\n\nevent_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\x9c\x03\n\x11MonitoringService\x12\x61\n\nGetQuality\x12(.slipway.monitoring.v1.GetQualityRequest\x1a).slipway.monitoring.v1.GetQualityResponse\x12^\n\tGetCounts\x12\'.slipway.monitoring.v1.GetCountsRequest\x1a(.slipway.monitoring.v1.GetCountsResponse\x12[\n\x08GetDrift\x12&.slipway.monitoring.v1.GetDriftRequest\x1a\'.slipway.monitoring.v1.GetDriftResponse\x12g\n\x0cListTriggers\x12*.slipway.monitoring.v1.ListTriggersRequest\x1a+.slipway.monitoring.v1.ListTriggersResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,27 +33,27 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'services.contracts.monitori
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_GETQUALITYREQUEST']._serialized_start=110
-  _globals['_GETQUALITYREQUEST']._serialized_end=282
-  _globals['_GETQUALITYRESPONSE']._serialized_start=284
-  _globals['_GETQUALITYRESPONSE']._serialized_end=400
-  _globals['_QUALITY']._serialized_start=403
-  _globals['_QUALITY']._serialized_end=802
-  _globals['_GETCOUNTSREQUEST']._serialized_start=804
-  _globals['_GETCOUNTSREQUEST']._serialized_end=822
-  _globals['_GETCOUNTSRESPONSE']._serialized_start=825
-  _globals['_GETCOUNTSRESPONSE']._serialized_end=1030
-  _globals['_GETDRIFTREQUEST']._serialized_start=1032
-  _globals['_GETDRIFTREQUEST']._serialized_end=1131
-  _globals['_GETDRIFTRESPONSE']._serialized_start=1133
-  _globals['_GETDRIFTRESPONSE']._serialized_end=1233
-  _globals['_FEATUREDRIFT']._serialized_start=1235
-  _globals['_FEATUREDRIFT']._serialized_end=1352
-  _globals['_LISTTRIGGERSREQUEST']._serialized_start=1354
-  _globals['_LISTTRIGGERSREQUEST']._serialized_end=1375
-  _globals['_LISTTRIGGERSRESPONSE']._serialized_start=1377
-  _globals['_LISTTRIGGERSRESPONSE']._serialized_end=1449
-  _globals['_TRIGGER']._serialized_start=1451
-  _globals['_TRIGGER']._serialized_end=1558
-  _globals['_MONITORINGSERVICE']._serialized_start=1561
-  _globals['_MONITORINGSERVICE']._serialized_end=1973
+  _globals['_GETQUALITYREQUEST']._serialized_end=301
+  _globals['_GETQUALITYRESPONSE']._serialized_start=303
+  _globals['_GETQUALITYRESPONSE']._serialized_end=419
+  _globals['_QUALITY']._serialized_start=422
+  _globals['_QUALITY']._serialized_end=875
+  _globals['_GETCOUNTSREQUEST']._serialized_start=877
+  _globals['_GETCOUNTSREQUEST']._serialized_end=895
+  _globals['_GETCOUNTSRESPONSE']._serialized_start=898
+  _globals['_GETCOUNTSRESPONSE']._serialized_end=1103
+  _globals['_GETDRIFTREQUEST']._serialized_start=1105
+  _globals['_GETDRIFTREQUEST']._serialized_end=1204
+  _globals['_GETDRIFTRESPONSE']._serialized_start=1206
+  _globals['_GETDRIFTRESPONSE']._serialized_end=1306
+  _globals['_FEATUREDRIFT']._serialized_start=1308
+  _globals['_FEATUREDRIFT']._serialized_end=1425
+  _globals['_LISTTRIGGERSREQUEST']._serialized_start=1427
+  _globals['_LISTTRIGGERSREQUEST']._serialized_end=1448
+  _globals['_LISTTRIGGERSRESPONSE']._serialized_start=1450
+  _globals['_LISTTRIGGERSRESPONSE']._serialized_end=1522
+  _globals['_TRIGGER']._serialized_start=1524
+  _globals['_TRIGGER']._serialized_end=1631
+  _globals['_MONITORINGSERVICE']._serialized_start=1634
+  _globals['_MONITORINGSERVICE']._serialized_end=2046
 # @@protoc_insertion_point(module_scope)

@@ -10,19 +10,21 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class GetQualityRequest(_message.Message):
-    __slots__ = ("model", "versions", "release_id", "to", "window_s")
+    __slots__ = ("model", "versions", "release_id", "to", "window_s", "by_weight")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSIONS_FIELD_NUMBER: _ClassVar[int]
     RELEASE_ID_FIELD_NUMBER: _ClassVar[int]
     FROM_FIELD_NUMBER: _ClassVar[int]
     TO_FIELD_NUMBER: _ClassVar[int]
     WINDOW_S_FIELD_NUMBER: _ClassVar[int]
+    BY_WEIGHT_FIELD_NUMBER: _ClassVar[int]
     model: str
     versions: _containers.RepeatedScalarFieldContainer[str]
     release_id: str
     to: _timestamp_pb2.Timestamp
     window_s: int
-    def __init__(self, model: _Optional[str] = ..., versions: _Optional[_Iterable[str]] = ..., release_id: _Optional[str] = ..., to: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., window_s: _Optional[int] = ..., **kwargs) -> None: ...
+    by_weight: bool
+    def __init__(self, model: _Optional[str] = ..., versions: _Optional[_Iterable[str]] = ..., release_id: _Optional[str] = ..., to: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., window_s: _Optional[int] = ..., by_weight: _Optional[bool] = ..., **kwargs) -> None: ...
 
 class GetQualityResponse(_message.Message):
     __slots__ = ("windows", "watermark")
@@ -33,7 +35,7 @@ class GetQualityResponse(_message.Message):
     def __init__(self, windows: _Optional[_Iterable[_Union[Quality, _Mapping]]] = ..., watermark: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class Quality(_message.Message):
-    __slots__ = ("model_version", "variant", "to", "predictions", "labels", "positive_rate", "mean_score", "auc", "log_loss", "brier", "calibration_error", "log_loss_se")
+    __slots__ = ("model_version", "variant", "to", "predictions", "labels", "positive_rate", "mean_score", "auc", "log_loss", "brier", "calibration_error", "log_loss_se", "challenger_weight")
     MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
     VARIANT_FIELD_NUMBER: _ClassVar[int]
     FROM_FIELD_NUMBER: _ClassVar[int]
@@ -47,6 +49,7 @@ class Quality(_message.Message):
     BRIER_FIELD_NUMBER: _ClassVar[int]
     CALIBRATION_ERROR_FIELD_NUMBER: _ClassVar[int]
     LOG_LOSS_SE_FIELD_NUMBER: _ClassVar[int]
+    CHALLENGER_WEIGHT_FIELD_NUMBER: _ClassVar[int]
     model_version: str
     variant: str
     to: _timestamp_pb2.Timestamp
@@ -59,7 +62,8 @@ class Quality(_message.Message):
     brier: float
     calibration_error: float
     log_loss_se: float
-    def __init__(self, model_version: _Optional[str] = ..., variant: _Optional[str] = ..., to: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., predictions: _Optional[int] = ..., labels: _Optional[int] = ..., positive_rate: _Optional[float] = ..., mean_score: _Optional[float] = ..., auc: _Optional[float] = ..., log_loss: _Optional[float] = ..., brier: _Optional[float] = ..., calibration_error: _Optional[float] = ..., log_loss_se: _Optional[float] = ..., **kwargs) -> None: ...
+    challenger_weight: int
+    def __init__(self, model_version: _Optional[str] = ..., variant: _Optional[str] = ..., to: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., predictions: _Optional[int] = ..., labels: _Optional[int] = ..., positive_rate: _Optional[float] = ..., mean_score: _Optional[float] = ..., auc: _Optional[float] = ..., log_loss: _Optional[float] = ..., brier: _Optional[float] = ..., calibration_error: _Optional[float] = ..., log_loss_se: _Optional[float] = ..., challenger_weight: _Optional[int] = ..., **kwargs) -> None: ...
 
 class GetCountsRequest(_message.Message):
     __slots__ = ()
