@@ -1,0 +1,501 @@
+"""One HTTP/2 connection of the fast lane: bytes to calls and answers to bytes (RFC 9113, a server of unary gRPC)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from time import monotonic
+from typing import cast
+
+import grpc
+
+from services.chassis.errors import Invalid
+from services.chassis.fastlane import frames
+from services.chassis.fastlane.call import Call
+from services.chassis.fastlane.frames import ErrorCode, Kind, PeerError, Setting, StreamError
+from services.chassis.fastlane.grpc_words import (
+    PREFIX_BYTES,
+    Refused,
+    check_length,
+    message_of,
+    timeout_s,
+)
+from services.chassis.fastlane.header_blocks import BlockReader, Headers, Malformed
+from services.chassis.fastlane.limits import Limits
+from services.chassis.fastlane.outbox import Outbox
+from services.chassis.logging import get_logger
+
+Method = Callable[[Sequence[Call]], None]
+"""Gets the calls that came in one read; owes each an answer, now or later."""
+
+_STREAM_WINDOW = 1 << 20
+_CONNECTION_WINDOW = 1 << 24
+_DRAIN_PING = b"draining"
+_FLOOD_S = 10.0
+_END_STREAM, _END_HEADERS = frames.END_STREAM, frames.END_HEADERS
+_DATA, _HEADERS, _CONTINUATION = int(Kind.DATA), int(Kind.HEADERS), int(Kind.CONTINUATION)
+_WRONG_METHOD, _WRONG_TYPE = b"405", b"415"
+
+
+class Connection(asyncio.Protocol):
+    """Belongs to one event loop. `methods` by path; `closed` is called at the end."""
+
+    def __init__(
+        self, methods: Mapping[str, Method], limits: Limits, closed: Callable[[Connection], None], *, tls: bool
+    ) -> None:
+        self._methods = methods
+        self._limits = limits
+        self._closed = closed
+        self._tls = tls
+        self._transport: asyncio.Transport | None = None
+        self._preface_timer: asyncio.TimerHandle | None = None
+        self._others: dict[int, Callable[[int, int, bytes], None]] = {
+            Kind.PRIORITY: self._take_priority,
+            Kind.RST_STREAM: self._take_rst_stream,
+            Kind.SETTINGS: self._take_settings,
+            Kind.PUSH_PROMISE: self._take_push_promise,
+            Kind.PING: self._take_ping,
+            Kind.GOAWAY: self._take_goaway,
+            Kind.WINDOW_UPDATE: self._take_window_update,
+            Kind.CONTINUATION: self._take_continuation,
+        }
+        self._unread = b""
+        self._greeted = False
+        self._told_settings = False
+        self._blocks = BlockReader(limits.header_bytes)
+        self._block: tuple[int, int, bytes] | None = None
+        self._calls: dict[int, Call] = {}
+        self._last_stream = 0
+        self._ready: list[Call] = []
+        self._buffered = 0
+        self._idle_frames = 0
+        self._idle_since = monotonic()
+        self._receive_window = _CONNECTION_WINDOW
+        self._outbox = Outbox(self._finished)
+        self._reading = False
+        self._flush_is_scheduled = False
+        self._draining = False
+        self._over = False
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        secured = transport.get_extra_info("ssl_object")
+        if self._tls and (secured is None or secured.selected_alpn_protocol() != "h2"):
+            self._transport.abort()
+            return
+        loop = asyncio.get_running_loop()
+        self._preface_timer = loop.call_later(self._limits.preface_s, self._transport.abort)
+        ours = {
+            Setting.HEADER_TABLE_SIZE: 0,
+            Setting.MAX_CONCURRENT_STREAMS: self._limits.concurrent_calls,
+            Setting.INITIAL_WINDOW_SIZE: _STREAM_WINDOW,
+            Setting.MAX_HEADER_LIST_SIZE: self._limits.header_bytes,
+        }
+        more = _CONNECTION_WINDOW - frames.DEFAULT_WINDOW
+        self._transport.write(frames.settings(ours) + frames.window_update(0, more))
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  asyncio's signature
+        self._over = True
+        if self._preface_timer is not None:
+            self._preface_timer.cancel()
+        calls, self._calls = list(self._calls.values()), {}
+        for call in calls:
+            call.give_up()
+        self._closed(self)
+
+    def pause_writing(self) -> None:
+        """The peer reads too slowly: what it sends is not read either."""
+        if self._transport is not None:
+            self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        if self._transport is not None and not self._over:
+            self._transport.resume_reading()
+
+    def data_received(self, data: bytes) -> None:
+        if self._over:
+            return
+        self._reading = True
+        try:
+            self._read(self._unread + data if self._unread else data)
+            self._hand_over()
+        except PeerError as error:
+            self._give_up(error.code, error.reason)
+        finally:
+            self._reading = False
+            self._flush()
+
+    # What the peer sends
+
+    def _read(self, data: bytes) -> None:
+        at, end = 0, len(data)
+        if not self._greeted:
+            if len(data) < len(frames.PREFACE) and frames.PREFACE.startswith(data):
+                self._unread = data
+                return
+            at = self._greet(data)
+        unpack = frames.HEAD.unpack_from
+        while end - at >= frames.HEAD_BYTES:
+            high, length, kind, flags, stream = unpack(data, at)
+            if high or length > frames.MAX_FRAME_BYTES:
+                raise PeerError(ErrorCode.FRAME_SIZE_ERROR, f"a frame is longer than {frames.MAX_FRAME_BYTES} bytes")
+            start = at + frames.HEAD_BYTES
+            if end - start < length:
+                break
+            at = start + length
+            try:
+                self._take(kind, flags, stream & 0x7FFFFFFF, data[start:at])
+            except StreamError as error:
+                self._reset(error.stream, error.code)
+        self._unread = data[at:]
+
+    def _greet(self, data: bytes) -> int:
+        if not data.startswith(frames.PREFACE):
+            raise PeerError(ErrorCode.PROTOCOL_ERROR, "expected the preface of HTTP/2")
+        self._greeted = True
+        return len(frames.PREFACE)
+
+    def _take(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
+        if self._block is not None and kind != _CONTINUATION:
+            raise PeerError(ErrorCode.PROTOCOL_ERROR, "a header block was not continued")
+        if not self._told_settings and kind != Kind.SETTINGS:
+            raise PeerError(ErrorCode.PROTOCOL_ERROR, "the first frame is not SETTINGS")
+        if kind == _DATA:
+            self._take_data(flags, stream, payload)
+        elif kind == _HEADERS:
+            self._take_headers(flags, stream, payload)
+        else:
+            self._count_idle()
+            take = self._others.get(kind)
+            if take is not None:
+                take(flags, stream, payload)
+
+    def _count_idle(self) -> None:
+        """A frame that carries no call forward: some are needed, a flood of them is an attack."""
+        self._idle_frames += 1
+        if self._idle_frames > self._limits.idle_frames:
+            if monotonic() - self._idle_since < _FLOOD_S:
+                raise PeerError(ErrorCode.ENHANCE_YOUR_CALM, "too many frames that carry no call forward")
+            self._idle_frames, self._idle_since = 0, monotonic()
+
+    def _take_headers(self, flags: int, stream: int, payload: bytes) -> None:
+        if not stream % 2:
+            raise PeerError(ErrorCode.PROTOCOL_ERROR, "HEADERS on a stream that no client may open")
+        if flags & frames.PADDED:
+            payload = frames.unpadded(payload)
+        if flags & frames.PRIORITY:
+            if len(payload) < 5:
+                raise PeerError(ErrorCode.FRAME_SIZE_ERROR, "HEADERS: too short for its priority")
+            if int.from_bytes(payload[:4]) & 0x7FFFFFFF == stream:
+                raise PeerError(ErrorCode.PROTOCOL_ERROR, "a stream depends on itself")
+            payload = payload[5:]
+        if flags & _END_HEADERS:
+            self._begin(flags, stream, payload)
+        else:
+            self._block = (flags, stream, payload)
+
+    def _take_continuation(self, flags: int, stream: int, payload: bytes) -> None:
+        if self._block is None or self._block[1] != stream:
+            raise PeerError(ErrorCode.PROTOCOL_ERROR, "CONTINUATION of no header block")
+        first_flags, _, begun = self._block
+        block = begun + payload
+        if len(block) > self._limits.header_bytes:
+            raise PeerError(ErrorCode.ENHANCE_YOUR_CALM, f"a header block is longer than {self._limits.header_bytes}")
+        self._block = (first_flags, stream, block)
+        if flags & _END_HEADERS:
+            self._block = None
+            self._begin(first_flags, stream, block)
+
+    def _begin(self, flags: int, stream: int, block: bytes) -> None:
+        """A whole header block: of a new call, or the trailers of one that is being read."""
+        try:
+            headers = self._blocks.read(block)
+        except Malformed:
+            headers = None
+        if stream <= self._last_stream:
+            self._take_trailers(flags, stream)
+            return
+        if self._draining:
+            return
+        self._last_stream = stream
+        if headers is None:
+            raise StreamError(stream, ErrorCode.PROTOCOL_ERROR)
+        if len(self._calls) >= self._limits.concurrent_calls:
+            raise StreamError(stream, ErrorCode.REFUSED_STREAM)
+        call = Call(self, stream, headers, _STREAM_WINDOW, self._outbox.stream_window)
+        self._calls[stream] = call
+        if flags & _END_STREAM:
+            call.sending = False
+        self._open(call, headers)
+        if flags & _END_STREAM:
+            self._complete(call, b"")
+
+    def _open(self, call: Call, headers: Headers) -> None:
+        """What can be said against a call before its message is there is said at once."""
+        try:
+            if headers.get(b":method") != "POST":
+                self._refuse(call, _WRONG_METHOD)
+                return
+            kind = headers.get(b"content-type") or ""
+            if kind != "application/grpc" and not kind.startswith(("application/grpc+", "application/grpc;")):
+                self._refuse(call, _WRONG_TYPE)
+                return
+            timeout = headers.get(b"grpc-timeout")
+            if timeout is not None:
+                call.deadline = monotonic() + timeout_s(timeout)
+            call.method = headers.get(b":path") or ""
+            if call.method not in self._methods:
+                call.fail(grpc.StatusCode.UNIMPLEMENTED, f"{call.method} is not served on this port")
+        except Malformed as error:
+            raise StreamError(call.stream, ErrorCode.PROTOCOL_ERROR) from error
+        except Refused as refused:
+            call.fail(refused.code, refused.details)
+
+    def _refuse(self, call: Call, http_status: bytes) -> None:
+        call.done = True
+        self._outbox.http_error(call, http_status)
+
+    def _take_trailers(self, flags: int, stream: int) -> None:
+        call = self._calls.get(stream)
+        if call is None:
+            return
+        if not call.sending:
+            raise StreamError(stream, ErrorCode.STREAM_CLOSED)
+        if not flags & _END_STREAM:
+            raise StreamError(stream, ErrorCode.PROTOCOL_ERROR)
+        self._complete(call, b"")
+
+    def _take_data(self, flags: int, stream: int, payload: bytes) -> None:
+        size = len(payload)
+        self._receive_window -= size
+        if self._receive_window < 0:
+            raise PeerError(ErrorCode.FLOW_CONTROL_ERROR, "more data than the connection's window")
+        if self._receive_window < _CONNECTION_WINDOW // 2:
+            self._outbox.put(frames.window_update(0, _CONNECTION_WINDOW - self._receive_window))
+            self._receive_window = _CONNECTION_WINDOW
+        call = self._calls.get(stream)
+        if call is None:
+            if (stream > self._last_stream and not self._draining) or not stream:
+                raise PeerError(ErrorCode.PROTOCOL_ERROR, "DATA on a stream that was not opened")
+            return
+        if not call.sending:
+            raise StreamError(stream, ErrorCode.STREAM_CLOSED)
+        call.receive_window -= size
+        if call.receive_window < 0:
+            raise StreamError(stream, ErrorCode.FLOW_CONTROL_ERROR)
+        if flags & frames.PADDED:
+            payload = frames.unpadded(payload)
+        if flags & _END_STREAM:
+            self._complete(call, payload)
+        elif payload:
+            self._keep(call, payload)
+        else:
+            self._count_idle()
+
+    def _keep(self, call: Call, payload: bytes) -> None:
+        """A part of a message. Refuses what is known to be too long before it is there."""
+        call.body += payload
+        self._buffered += len(payload)
+        try:
+            self._check_size(call.body)
+        except Refused as refused:
+            call.fail(refused.code, refused.details)
+            return
+        if call.receive_window < _STREAM_WINDOW // 2:
+            self._outbox.put(frames.window_update(call.stream, _STREAM_WINDOW - call.receive_window))
+            call.receive_window = _STREAM_WINDOW
+
+    def _check_size(self, body: bytearray) -> None:
+        if self._buffered > self._limits.buffered_bytes:
+            raise Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many messages are half sent on this connection")
+        if len(body) >= PREFIX_BYTES:
+            told = int.from_bytes(body[1:PREFIX_BYTES])
+            check_length(max(told, len(body) - PREFIX_BYTES), self._limits.message_bytes)
+
+    def _complete(self, call: Call, payload: bytes) -> None:
+        """The peer has sent all of the call."""
+        call.sending = False
+        self._idle_frames = 0
+        if call.done:
+            # It was refused before its end, and has its status.
+            return
+        body = self._take_body(call) + payload if call.body else payload
+        try:
+            call.message = message_of(body, call.metadata, self._limits.message_bytes)
+        except Refused as refused:
+            call.fail(refused.code, refused.details)
+        except Invalid as error:
+            call.fail(grpc.StatusCode.INTERNAL, str(error))
+        else:
+            self._ready.append(call)
+
+    def _take_body(self, call: Call) -> bytes:
+        body = bytes(call.body)
+        self._buffered -= len(body)
+        call.body.clear()
+        return body
+
+    def _take_priority(self, _flags: int, stream: int, payload: bytes) -> None:
+        """Only checked: all calls are equal."""
+        if not stream:
+            raise PeerError(ErrorCode.PROTOCOL_ERROR, "PRIORITY of no stream")
+        if len(payload) != 5:
+            raise StreamError(stream, ErrorCode.FRAME_SIZE_ERROR)
+        if int.from_bytes(payload[:4]) & 0x7FFFFFFF == stream:
+            raise StreamError(stream, ErrorCode.PROTOCOL_ERROR)
+
+    def _take_rst_stream(self, _flags: int, stream: int, payload: bytes) -> None:
+        if len(payload) != 4:
+            raise PeerError(ErrorCode.FRAME_SIZE_ERROR, "RST_STREAM: the length is not 4")
+        if not stream or stream > self._last_stream:
+            raise PeerError(ErrorCode.PROTOCOL_ERROR, "RST_STREAM of a stream that was not opened")
+        call = self._calls.get(stream)
+        if call is not None:
+            self._forget(call)
+            call.give_up()
+
+    def _take_settings(self, flags: int, stream: int, payload: bytes) -> None:
+        if stream:
+            raise PeerError(ErrorCode.PROTOCOL_ERROR, "SETTINGS on a stream")
+        if flags & frames.ACK:
+            if payload:
+                raise PeerError(ErrorCode.FRAME_SIZE_ERROR, "SETTINGS: an acknowledgement with settings")
+            self._blocks.forget_table()
+            return
+        self._told_settings = True
+        if self._preface_timer is not None:
+            self._preface_timer.cancel()
+        for name, value in frames.read_settings(payload):
+            if name == Setting.INITIAL_WINDOW_SIZE:
+                self._outbox.resize_streams(value, self._calls.values())
+        self._outbox.put(frames.frame(Kind.SETTINGS, frames.ACK, 0))
+
+    def _take_ping(self, flags: int, stream: int, payload: bytes) -> None:
+        if stream:
+            raise PeerError(ErrorCode.PROTOCOL_ERROR, "PING on a stream")
+        if len(payload) != 8:
+            raise PeerError(ErrorCode.FRAME_SIZE_ERROR, "PING: the length is not 8")
+        if not flags & frames.ACK:
+            self._outbox.put(frames.frame(Kind.PING, frames.ACK, 0, payload))
+        elif payload == _DRAIN_PING:
+            self._stop_taking()
+
+    def _take_goaway(self, _flags: int, stream: int, payload: bytes) -> None:
+        """The peer begins no more calls; those in progress are answered."""
+        if stream or len(payload) < 8:
+            raise PeerError(ErrorCode.PROTOCOL_ERROR, "GOAWAY: on a stream, or too short")
+        self._draining = True
+        self._close_if_done()
+
+    def _take_window_update(self, _flags: int, stream: int, payload: bytes) -> None:
+        if len(payload) != 4:
+            raise PeerError(ErrorCode.FRAME_SIZE_ERROR, "WINDOW_UPDATE: the length is not 4")
+        increment = int.from_bytes(payload) & frames.MAX_WINDOW
+        if stream > self._last_stream and not self._draining:
+            raise PeerError(ErrorCode.PROTOCOL_ERROR, "WINDOW_UPDATE of a stream that was not opened")
+        if not stream:
+            self._outbox.widen(increment)
+        elif (call := self._calls.get(stream)) is not None:
+            self._outbox.widen_stream(call, increment)
+
+    def _take_push_promise(self, _flags: int, _stream: int, _payload: bytes) -> None:
+        raise PeerError(ErrorCode.PROTOCOL_ERROR, "PUSH_PROMISE from a client")
+
+    # Calls and their answers
+
+    def _hand_over(self) -> None:
+        """All calls that came in this read, to their methods."""
+        if not self._ready:
+            return
+        ready, self._ready = self._ready, []
+        by_method: dict[str, list[Call]] = {}
+        for call in ready:
+            if not call.done:
+                by_method.setdefault(call.method, []).append(call)
+        for path, calls in by_method.items():
+            try:
+                self._methods[path](calls)
+            except Exception:
+                get_logger().exception("call_failed", method=path)
+                for call in calls:
+                    call.fail(grpc.StatusCode.INTERNAL, "internal error; the server's log has the details")
+
+    def send_answer(self, call: Call, message: bytes) -> None:
+        """For Call."""
+        self._outbox.answer(call, message)
+        self._flush_soon()
+
+    def send_status(self, call: Call, code: grpc.StatusCode, details: str) -> None:
+        """For Call."""
+        self._outbox.status(call, code, details)
+        self._flush_soon()
+
+    def _finished(self, call: Call) -> None:
+        if call.sending:
+            # The peer is still sending: it need not go on.
+            self._outbox.put(frames.rst_stream(call.stream, ErrorCode.NO_ERROR))
+        self._forget(call)
+
+    def _forget(self, call: Call) -> None:
+        self._calls.pop(call.stream, None)
+        self._outbox.forget(call)
+        if call.body:
+            self._take_body(call)
+        if self._draining:
+            self._close_if_done()
+
+    def _reset(self, stream: int, code: ErrorCode) -> None:
+        self._outbox.put(frames.rst_stream(stream, code))
+        call = self._calls.get(stream)
+        if call is not None:
+            self._forget(call)
+            call.give_up()
+
+    # The end
+
+    def drain(self) -> None:
+        """No new calls after a round trip; ends when those in progress are answered."""
+        self._outbox.put(frames.goaway(frames.MAX_WINDOW, ErrorCode.NO_ERROR))
+        self._outbox.put(frames.frame(Kind.PING, 0, 0, _DRAIN_PING))
+        self._flush_soon()
+
+    def abort(self) -> None:
+        """Ends at once."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _stop_taking(self) -> None:
+        self._draining = True
+        self._outbox.put(frames.goaway(self._last_stream, ErrorCode.NO_ERROR))
+        self._close_if_done()
+
+    def _close_if_done(self) -> None:
+        if not self._calls and not self._over:
+            self._flush_soon()
+            asyncio.get_running_loop().call_soon(self._close)
+
+    def _close(self) -> None:
+        if not self._calls and self._transport is not None:
+            self._flush()
+            self._transport.close()
+
+    def _give_up(self, code: ErrorCode, reason: str) -> None:
+        get_logger().info("http2_peer_error", code=code.name, reason=reason)
+        self._outbox.put(frames.goaway(self._last_stream, code, reason))
+        self._flush()
+        self._over = True
+        if self._transport is not None:
+            self._transport.close()
+
+    def _flush_soon(self) -> None:
+        if not self._reading and not self._flush_is_scheduled:
+            self._flush_is_scheduled = True
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flush_is_scheduled = False
+        written = self._outbox.take()
+        if written and self._transport is not None and not self._over:
+            self._transport.write(written)

@@ -1,0 +1,124 @@
+"""What a connection has to write: answers as far as flow control allows (RFC 9113, 5.2), joined in one write."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import grpc
+
+from services.chassis.fastlane import frames
+from services.chassis.fastlane.call import Call
+from services.chassis.fastlane.frames import ErrorCode, Kind, PeerError, StreamError
+from services.chassis.fastlane.grpc_words import ANSWER_BLOCK, OK_BLOCK, PREFIX_BYTES, status_block
+
+_DATA, _HEADERS = int(Kind.DATA), int(Kind.HEADERS)
+_END_HEADERS, _LAST = frames.END_HEADERS, frames.END_HEADERS | frames.END_STREAM
+_EMPTY_TABLE = b"\x20"
+
+
+class Outbox:
+    """`finished` is told each call whose answer is written to its end."""
+
+    def __init__(self, finished: Callable[[Call], None]) -> None:
+        self._finished = finished
+        self._out: list[bytes] = []
+        self._blocked: dict[int, Call] = {}
+        self._window = frames.DEFAULT_WINDOW
+        self._opening = _EMPTY_TABLE
+        self.stream_window = frames.DEFAULT_WINDOW
+        """What the peer takes on a new stream."""
+
+    def put(self, frame: bytes) -> None:
+        """A frame that no window holds back."""
+        self._out.append(frame)
+
+    def take(self) -> bytes:
+        """All that may be written now."""
+        written = b"".join(self._out)
+        self._out.clear()
+        return written
+
+    def answer(self, call: Call, message: bytes) -> None:
+        """Headers, the message, and trailers that say OK."""
+        size = PREFIX_BYTES + len(message)
+        data = b"\x00" + len(message).to_bytes(4) + message
+        self._out.append(frames.frame(_HEADERS, _END_HEADERS, call.stream, self._block(ANSWER_BLOCK)))
+        if size <= frames.MAX_FRAME_BYTES and size <= self._window and size <= call.send_window:
+            self._window -= size
+            self._out.append(frames.frame(_DATA, 0, call.stream, data))
+            self._finish(call)
+        else:
+            call.unsent = data
+            self._blocked[call.stream] = call
+            self._send_blocked()
+
+    def status(self, call: Call, code: grpc.StatusCode, details: str) -> None:
+        """An error without a message."""
+        block = self._block(ANSWER_BLOCK + status_block(code, details))
+        self._out.append(frames.frame(_HEADERS, _LAST, call.stream, block))
+        self._finished(call)
+
+    def http_error(self, call: Call, status: bytes) -> None:
+        """For what is no gRPC call at all; `status` is three digits."""
+        # 0x08: a field with the name of the static table's 8th, `:status`, and this value.
+        block = self._block(b"\x08" + bytes([len(status)]) + status)
+        self._out.append(frames.frame(_HEADERS, _LAST, call.stream, block))
+        self._finished(call)
+
+    def widen(self, increment: int) -> None:
+        """The peer takes that many bytes more on the connection. Raises PeerError."""
+        if not increment:
+            raise PeerError(ErrorCode.PROTOCOL_ERROR, "WINDOW_UPDATE by 0")
+        self._window += increment
+        if self._window > frames.MAX_WINDOW:
+            raise PeerError(ErrorCode.FLOW_CONTROL_ERROR, "WINDOW_UPDATE: the window grows above 2^31 - 1")
+        self._send_blocked()
+
+    def widen_stream(self, call: Call, increment: int) -> None:
+        """The peer takes that many bytes more of this answer. Raises StreamError."""
+        if not increment:
+            raise StreamError(call.stream, ErrorCode.PROTOCOL_ERROR)
+        call.send_window += increment
+        if call.send_window > frames.MAX_WINDOW:
+            raise StreamError(call.stream, ErrorCode.FLOW_CONTROL_ERROR)
+        self._send_blocked()
+
+    def resize_streams(self, size: int, calls: Iterable[Call]) -> None:
+        """The peer has changed its window of each stream, of those in progress too. Raises PeerError."""
+        more, self.stream_window = size - self.stream_window, size
+        for call in calls:
+            call.send_window += more
+            if call.send_window > frames.MAX_WINDOW:
+                raise PeerError(ErrorCode.FLOW_CONTROL_ERROR, "SETTINGS: a window grows above 2^31 - 1")
+        self._send_blocked()
+
+    def forget(self, call: Call) -> None:
+        """Nothing more of it is sent."""
+        if self._blocked:
+            self._blocked.pop(call.stream, None)
+
+    def _block(self, block: bytes) -> bytes:
+        """The first block that we send says that our table is empty, whatever the peer allows."""
+        if self._opening:
+            opening, self._opening = self._opening, b""
+            return opening + block
+        return block
+
+    def _finish(self, call: Call) -> None:
+        self._out.append(frames.frame(_HEADERS, _LAST, call.stream, OK_BLOCK))
+        self._finished(call)
+
+    def _send_blocked(self) -> None:
+        """As much of the waiting answers as the windows allow, oldest first."""
+        for call in list(self._blocked.values()):
+            if self._window <= 0:
+                return
+            sent = 0
+            while size := min(len(call.unsent) - sent, frames.MAX_FRAME_BYTES, self._window, max(call.send_window, 0)):
+                self._out.append(frames.frame(_DATA, 0, call.stream, call.unsent[sent : sent + size]))
+                sent += size
+                self._window -= size
+                call.send_window -= size
+            call.unsent = call.unsent[sent:]
+            if not call.unsent:
+                self._finish(call)
