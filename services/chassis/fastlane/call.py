@@ -49,7 +49,7 @@ class Call:
         self.done = False
         """Answered, failed, or given up by the caller: nothing more is owed."""
         # What follows is the connection's: parts of the message, whether more may come, and what flow control allows.
-        self.body = bytearray()
+        self.body: bytes | bytearray = b""
         self.sending = True
         self.receive_window = receive_window
         self.send_window = send_window

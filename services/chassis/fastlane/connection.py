@@ -32,7 +32,7 @@ _STREAM_WINDOW = 1 << 20
 _CONNECTION_WINDOW = 1 << 24
 _DRAIN_PING = b"draining"
 _FLOOD_S = 10.0
-_END_STREAM, _END_HEADERS = frames.END_STREAM, frames.END_HEADERS
+_END_STREAM, _END_HEADERS, _PADDED = frames.END_STREAM, frames.END_HEADERS, frames.PADDED
 _DATA, _HEADERS, _CONTINUATION = int(Kind.DATA), int(Kind.HEADERS), int(Kind.CONTINUATION)
 _WRONG_METHOD, _WRONG_TYPE = b"405", b"415"
 
@@ -183,7 +183,7 @@ class Connection(asyncio.Protocol):
     def _take_headers(self, flags: int, stream: int, payload: bytes) -> None:
         if not stream % 2:
             raise PeerError(ErrorCode.PROTOCOL_ERROR, "HEADERS on a stream that no client may open")
-        if flags & frames.PADDED:
+        if flags & _PADDED:
             payload = frames.unpadded(payload)
         if flags & frames.PRIORITY:
             if len(payload) < 5:
@@ -234,18 +234,19 @@ class Connection(asyncio.Protocol):
 
     def _open(self, call: Call, headers: Headers) -> None:
         """What can be said against a call before its message is there is said at once."""
+        get = headers.get
         try:
-            if headers.get(b":method") != "POST":
+            if get(b":method") != "POST":
                 self._refuse(call, _WRONG_METHOD)
                 return
-            kind = headers.get(b"content-type") or ""
+            kind = get(b"content-type") or ""
             if kind != "application/grpc" and not kind.startswith(("application/grpc+", "application/grpc;")):
                 self._refuse(call, _WRONG_TYPE)
                 return
-            timeout = headers.get(b"grpc-timeout")
+            timeout = get(b"grpc-timeout")
             if timeout is not None:
                 call.deadline = monotonic() + timeout_s(timeout)
-            call.method = headers.get(b":path") or ""
+            call.method = get(b":path") or ""
             if call.method not in self._methods:
                 call.fail(grpc.StatusCode.UNIMPLEMENTED, f"{call.method} is not served on this port")
         except Malformed as error:
@@ -285,7 +286,7 @@ class Connection(asyncio.Protocol):
         call.receive_window -= size
         if call.receive_window < 0:
             raise StreamError(stream, ErrorCode.FLOW_CONTROL_ERROR)
-        if flags & frames.PADDED:
+        if flags & _PADDED:
             payload = frames.unpadded(payload)
         if flags & _END_STREAM:
             self._complete(call, payload)
@@ -296,6 +297,8 @@ class Connection(asyncio.Protocol):
 
     def _keep(self, call: Call, payload: bytes) -> None:
         """A part of a message. Refuses what is known to be too long before it is there."""
+        if not call.body:
+            call.body = bytearray()
         call.body += payload
         self._buffered += len(payload)
         try:
@@ -307,7 +310,7 @@ class Connection(asyncio.Protocol):
             self._outbox.put(frames.window_update(call.stream, _STREAM_WINDOW - call.receive_window))
             call.receive_window = _STREAM_WINDOW
 
-    def _check_size(self, body: bytearray) -> None:
+    def _check_size(self, body: bytes | bytearray) -> None:
         if self._buffered > self._limits.buffered_bytes:
             raise Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many messages are half sent on this connection")
         if len(body) >= PREFIX_BYTES:
@@ -334,7 +337,7 @@ class Connection(asyncio.Protocol):
     def _take_body(self, call: Call) -> bytes:
         body = bytes(call.body)
         self._buffered -= len(body)
-        call.body.clear()
+        call.body = b""
         return body
 
     def _take_priority(self, _flags: int, stream: int, payload: bytes) -> None:
@@ -440,7 +443,8 @@ class Connection(asyncio.Protocol):
 
     def _forget(self, call: Call) -> None:
         self._calls.pop(call.stream, None)
-        self._outbox.forget(call)
+        if call.unsent:
+            self._outbox.forget(call)
         if call.body:
             self._take_body(call)
         if self._draining:

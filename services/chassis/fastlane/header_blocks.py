@@ -20,7 +20,7 @@ from services.chassis.fastlane.frames import ErrorCode, PeerError
 _STATIC: tuple[tuple[bytes, bytes], ...] = HeaderTable.STATIC_TABLE
 _STATIC_NAMES: tuple[bytes, ...] = (b"", *(name for name, _ in _STATIC))
 _STATIC_VALUES: tuple[bytes, ...] = (b"", *(bytes([len(value)]) + value for _, value in _STATIC))
-_REMEMBERED_NAMES, _REMEMBERED_VALUES, _REMEMBERED_SHAPES = 1024, 4096, 256
+_REMEMBERED_BLOCKS, _REMEMBERED_NAMES, _REMEMBERED_VALUES, _REMEMBERED_SHAPES = 16, 1024, 4096, 256
 _LONGEST_REMEMBERED = 128
 _FORBIDDEN_NAMES = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"})
 _PSEUDO = frozenset({b":method", b":scheme", b":path", b":authority"})
@@ -77,7 +77,11 @@ class Headers:
     def get(self, name: bytes) -> str | None:
         """The value, None if there is none. Raises Malformed if it is no text."""
         at = self._shape.positions.get(name)
-        return None if at is None else _text(self._raw[at])
+        if at is None:
+            return None
+        raw = self._raw[at]
+        found = _values.get(raw)
+        return _text(raw) if found is None else found
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
         """All fields, decoded, in their order."""
@@ -90,6 +94,7 @@ class BlockReader:
 
     def __init__(self, most_bytes: int) -> None:
         self._decoder: Decoder | None = Decoder(max_header_list_size=most_bytes)
+        self._blocks: dict[bytes, Headers] = {}
 
     def forget_table(self) -> None:
         """The peer has acknowledged that we keep no table: from here on blocks carry no state."""
@@ -98,12 +103,20 @@ class BlockReader:
     def read(self, block: bytes) -> Headers:
         """Raises Malformed, or PeerError if the block cannot be read: the peers' tables would differ from then on."""
         if self._decoder is None:
-            return Headers(*_split(block))
+            return self._blocks.get(block) or self._read_stateless(block)
         try:
             fields = self._decoder.decode(block, raw=True)
         except HPACKError as error:
             raise PeerError(ErrorCode.COMPRESSION_ERROR, f"header block: {error}") from error
         return Headers(tuple(bytes(name) for name, _ in fields), [literal(bytes(value)) for _, value in fields])
+
+    def _read_stateless(self, block: bytes) -> Headers:
+        """A caller without a proxy says the same again and again, so that a few whole blocks are worth remembering."""
+        headers = Headers(*_split(block))
+        if len(self._blocks) >= _REMEMBERED_BLOCKS:
+            self._blocks.clear()
+        self._blocks[block] = headers
+        return headers
 
 
 def literal(text: bytes) -> bytes:
@@ -201,9 +214,6 @@ def _name(raw: bytes) -> bytes:
 
 
 def _text(raw: bytes) -> str:
-    found = _values.get(raw)
-    if found is not None:
-        return found
     value = _decoded(raw)
     try:
         text = value.decode()
