@@ -32,8 +32,10 @@ class Ports:
     training_grpc: int = 9105
     training_ops: int = 9205
     inference_champion_grpc: int = 9106
+    inference_champion_http: int = 8106
     inference_champion_ops: int = 9206
     inference_challenger_grpc: int = 9107
+    inference_challenger_http: int = 8107
     inference_challenger_ops: int = 9207
     router_grpc: int = 9108
     router_http: int = 8108

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 import grpc
 import httpx
+from fastapi import FastAPI
 
 from services.chassis.clock import utc_now
 from services.chassis.grpc_server import grpc_server
+from services.chassis.http_server import http_server
 from services.chassis.kafka import ensure_topics, make_producer
 from services.chassis.lifecycle import Lifecycle
 from services.chassis.logging import get_logger
@@ -22,17 +25,20 @@ from services.inference.model_cache import ModelCache
 from services.inference.predictor import Predictor
 from services.inference.recorder import Producer, Recorder
 from services.inference.registry import ModelRegistry
+from services.inference.rest.api import make_api
+from services.inference.rest.clouds import CloudSettings
 from services.inference.scorer import Limits
 from services.inference.servicer import SERVICE, InferenceServicer
 from services.inference.settings import InferenceSettings
 from services.topics import PREDICTIONS
 
-_GRPC = "grpc"
+_GRPC, _HTTP = "grpc", "http"
 
 
-async def serve(settings: InferenceSettings, lifecycle: Lifecycle) -> None:
+async def serve(settings: InferenceSettings, lifecycle: Lifecycle, clouds: CloudSettings) -> None:
     """Runs until the lifecycle is stopped: calls in progress are answered, their records reach Kafka, then it ends."""
     lifecycle.not_ready(_GRPC, "starting")
+    lifecycle.not_ready(_HTTP, "starting")
     metrics = InferenceMetrics(settings.variant)
     recorder = Recorder(lambda: connect_producer(settings), metrics, settings.record_queue_rows)
     recorder.start()
@@ -65,9 +71,22 @@ async def serve(settings: InferenceSettings, lifecycle: Lifecycle) -> None:
                 max_call_rows=settings.max_call_rows,
             )
             servicer = InferenceServicer(predictor, deployment, metrics)
-            async with _following(deployment, settings.alias_poll_s), _serving(settings, servicer) as port:
+            api = make_api(
+                settings.model,
+                predictor=predictor,
+                deployment=deployment,
+                metrics=metrics,
+                clouds=clouds,
+                stopping=lifecycle.stopping.is_set,
+            )
+            async with (
+                _following(deployment, settings.alias_poll_s),
+                _serving(settings, servicer) as grpc_port,
+                _serving_http(settings, clouds, api) as http_port,
+            ):
                 lifecycle.ready(_GRPC)
-                get_logger().info("serving", grpc_port=port, model=settings.model, variant=settings.variant)
+                lifecycle.ready(_HTTP)
+                get_logger().info("serving", grpc_port=grpc_port, http_port=http_port, model=settings.model)
                 await lifecycle.wait_stopped()
                 lifecycle.not_ready(_GRPC, "stopping")
     finally:
@@ -99,4 +118,11 @@ async def _serving(settings: InferenceSettings, servicer: InferenceServicer) -> 
 
     address = f"{settings.host}:{settings.grpc_port}"
     async with grpc_server(address, register, [SERVICE], grace_s=settings.drain_s) as port:
+        yield port
+
+
+@asynccontextmanager
+async def _serving_http(settings: InferenceSettings, clouds: CloudSettings, api: FastAPI) -> AsyncIterator[int]:
+    port = clouds.port(settings.http_port, own_is_told="http_port" in settings.model_fields_set)
+    async with http_server(api, settings.host, port, grace_s=math.ceil(settings.drain_s)):
         yield port

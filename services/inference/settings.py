@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field
 
 from services.chassis.settings import ServiceSettings
 
-DEFAULT_PORTS = {"champion": (9106, 9206), "challenger": (9107, 9207)}
+DEFAULT_PORTS = {"champion": (9106, 8106, 9206), "challenger": (9107, 8107, 9207)}
+
+
+def _default_port(told: dict[str, Any], which: int) -> int:
+    """gRPC, HTTP and ops by variant; 0 for a variant that is refused anyway."""
+    return DEFAULT_PORTS.get(told.get("variant", ""), (0, 0, 0))[which]
 
 
 class InferenceSettings(ServiceSettings):
@@ -18,13 +24,11 @@ class InferenceSettings(ServiceSettings):
     """Registered model that is served."""
     variant: str = Field(default="champion", pattern="^(champion|challenger)$")
     """The MLflow alias that this deployment follows."""
-    grpc_port: int = Field(
-        default_factory=lambda told: DEFAULT_PORTS.get(told.get("variant", ""), (0, 0))[0], ge=0, le=65535
-    )
-    """Port of the Open Inference Protocol."""
-    ops_port: int = Field(
-        default_factory=lambda told: DEFAULT_PORTS.get(told.get("variant", ""), (0, 0))[1], ge=0, le=65535
-    )
+    grpc_port: int = Field(default_factory=lambda told: _default_port(told, 0), ge=0, le=65535)
+    """Port of the Open Inference Protocol over gRPC."""
+    http_port: int = Field(default_factory=lambda told: _default_port(told, 1), ge=0, le=65535)
+    """Port of its REST form, of the clouds' container contracts, and of /docs."""
+    ops_port: int = Field(default_factory=lambda told: _default_port(told, 2), ge=0, le=65535)
     """Port of /metrics, /live and /ready."""
     mlflow: str = "http://127.0.0.1:5000"
     """URL of the MLflow server, which also proxies its artifacts."""

@@ -113,9 +113,10 @@ class Versions:
 class Inference:
     """A running inference process and a client of it."""
 
-    def __init__(self, running: Running, address: str) -> None:
+    def __init__(self, running: Running, address: str, http_address: str) -> None:
         self.running = running
         self.address = address
+        self.http_address = http_address
         self._channel = grpc.insecure_channel(address)
         self.stub = v2_grpc.GRPCInferenceServiceStub(self._channel)
 
@@ -153,9 +154,10 @@ class Inference:
 @contextmanager
 def run_inference(env: Mapping[str, str], *, ready: bool = True) -> Iterator[Inference]:
     """The process, ready, with a client; it is stopped at the end."""
-    port = free_port()
-    with run_service("services.inference", env={**env, "SLIPWAY_GRPC_PORT": str(port)}, ready=ready) as running:
-        inference = Inference(running, f"127.0.0.1:{port}")
+    port, http_port = free_port(), free_port()
+    ports = {"SLIPWAY_GRPC_PORT": str(port), "SLIPWAY_HTTP_PORT": str(http_port)}
+    with run_service("services.inference", env={**ports, **env}, ready=ready) as running:
+        inference = Inference(running, f"127.0.0.1:{port}", f"127.0.0.1:{http_port}")
         try:
             yield inference
         finally:

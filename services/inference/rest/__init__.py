@@ -1,0 +1,12 @@
+"""Inference over HTTP: the Open Inference Protocol in REST, and the container contracts of SageMaker and Vertex AI.
+
+| module | what it knows |
+|---|---|
+| `api.py` | the application: which path is answered by whom |
+| `caller.py` | one call: its headers, its deadline, its count, its error as an HTTP status |
+| `bodies.py` | a request's bytes: how many, in which time, compressed how |
+| `open_inference.py` | the protocol's JSON and its binary extension, to and from its protobuf messages |
+| `elements.py` | elements of a tensor as JSON values and as raw bytes |
+| `tables.py` | rows of clouds (`instances`, CSV) as tensors |
+| `clouds.py` | the routes that SageMaker and Vertex AI ask, and the port that they name |
+"""

@@ -1,0 +1,95 @@
+"""One call on its way from HTTP to the predictor: its headers, its deadline, its count, its error as a status."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import grpc
+from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect
+
+from services.chassis.errors import (
+    AlreadyExists,
+    Conflict,
+    DeadlineExceeded,
+    Invalid,
+    NotFound,
+    OutOfRange,
+    Overloaded,
+    SlipwayError,
+    Unavailable,
+)
+from services.chassis.grpc_server import status_of
+from services.contracts.open_inference.v2 import grpc_predict_v2_pb2 as v2
+from services.inference.metrics import InferenceMetrics
+from services.inference.predictor import Predictor
+from services.inference.rest.bodies import TooLarge, TooSlow, UnknownContent
+
+# Found from the top: the finer causes come first.
+_STATUS: dict[type[SlipwayError], int] = {
+    TooLarge: 413,
+    UnknownContent: 415,
+    TooSlow: 408,
+    Invalid: 400,
+    OutOfRange: 400,
+    NotFound: 404,
+    AlreadyExists: 409,
+    Conflict: 409,
+    Overloaded: 429,
+    Unavailable: 503,
+    DeadlineExceeded: 504,
+}
+_TOLD = ("x-slipway-variant", "x-slipway-release", "x-slipway-weight", "x-routing-key")
+_TIMEOUT_US = "timeout"
+_ENVOY_TIMEOUT_MS = "x-envoy-expected-rq-timeout-ms"
+
+
+def http_status_of(error: SlipwayError) -> int:
+    """The HTTP status of an error by its cause."""
+    return next((status for cause, status in _STATUS.items() if isinstance(error, cause)), 500)
+
+
+class Caller:
+    """Calls the predictor as the gRPC edge does: the same metadata, by header, and the same count."""
+
+    def __init__(self, predictor: Predictor, metrics: InferenceMetrics) -> None:
+        self._predictor = predictor
+        self._metrics = metrics
+
+    @contextmanager
+    def counted(self) -> Iterator[None]:
+        """Counts what happens within as one call, under the gRPC code of its outcome."""
+        code = grpc.StatusCode.INTERNAL
+        try:
+            yield
+            code = grpc.StatusCode.OK
+        except SlipwayError as error:
+            code = status_of(error)
+            raise
+        except (ClientDisconnect, asyncio.CancelledError):
+            code = grpc.StatusCode.CANCELLED
+            raise
+        finally:
+            self._metrics.requests.labels(code.name).inc()
+
+    async def infer(self, request: v2.ModelInferRequest, headers: Headers) -> v2.ModelInferResponse:
+        """The predictor's answer. Raises SlipwayError."""
+        metadata = [(name, headers[name]) for name in _TOLD if name in headers]
+        return await self._predictor.infer(request, metadata, time_left_s(request, headers))
+
+
+def time_left_s(request: v2.ModelInferRequest, headers: Headers) -> float | None:
+    """By Triton's request parameter `timeout` (µs; 0: none) and by what Envoy says it will wait. None: no limit."""
+    limits = []
+    if _TIMEOUT_US in request.parameters:
+        parameter = request.parameters[_TIMEOUT_US]
+        if parameter.WhichOneof("parameter_choice") != "int64_param" or parameter.int64_param < 0:
+            raise Invalid("parameter timeout: expected microseconds, a whole number from 0")
+        if parameter.int64_param:
+            limits.append(parameter.int64_param / 1e6)
+    in_ms = headers.get(_ENVOY_TIMEOUT_MS, "")
+    if in_ms.isascii() and in_ms.isdigit():
+        limits.append(int(in_ms[:12]) / 1e3)
+    return min(limits, default=None)

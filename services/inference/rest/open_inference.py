@@ -1,0 +1,174 @@
+"""The Open Inference Protocol in JSON, with its binary extension, to and from its protobuf messages.
+
+With the extension a body is JSON and then raw tensors back to back; the header `Inference-Header-Content-Length` says
+where the JSON ends, the parameter `binary_data_size` of a tensor how many of the bytes are its own.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, TypeVar
+
+from google.protobuf.internal.containers import MessageMap
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from services.chassis.errors import Invalid
+from services.contracts.open_inference.v2 import grpc_predict_v2_pb2 as v2
+from services.inference.rest.elements import from_raw, raw_size, to_raw
+
+HEADER_LENGTH = "inference-header-content-length"
+_INT64, _UINT64 = 2**63, 2**64
+_MAX_DIMENSIONS = 16
+
+Parameters = dict[str, bool | int | float | str]
+Body = TypeVar("Body", bound=BaseModel)
+
+
+class JsonBody(BaseModel):
+    """Base of what is read from JSON: types are not coerced, parameters are finite, what is unknown is left alone."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+
+
+class _Input(JsonBody):
+    name: str
+    datatype: str
+    shape: list[Annotated[int, Field(ge=0, lt=_INT64)]] = Field(max_length=_MAX_DIMENSIONS)
+    parameters: Parameters = {}
+    data: list[Any] | None = None
+
+
+class _Output(JsonBody):
+    name: str
+    parameters: Parameters = {}
+
+
+class _InferBody(JsonBody):
+    id: str = ""
+    parameters: Parameters = {}
+    inputs: list[_Input]
+    outputs: list[_Output] = []
+
+
+def read_json(kind: type[Body], body: bytes) -> Body:
+    """Raises Invalid, naming the first field that is wrong."""
+    try:
+        return kind.model_validate_json(body)
+    except ValidationError as error:
+        raise Invalid(_first_complaint(error)) from error
+
+
+def _first_complaint(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_context=False)[0]
+    if first["type"] == "json_invalid":
+        return f"body: {first['msg']}"
+    # The last word of a union's place is the type that was tried.
+    where = ".".join(str(part) for part in first["loc"] if part not in ("bool", "int", "float", "str")) or "body"
+    if first["type"] == "missing":
+        return f"{where}: missing"
+    return f"{where}: {first['msg']}, got {repr(first['input'])[:80]}"
+
+
+def read_request(model: str, version: str, body: bytes, header_length: str | None) -> v2.ModelInferRequest:
+    """The call that a body asks for; all tensors are raw, so that all answers are. Raises Invalid."""
+    head, binary = _split(body, header_length)
+    asked = read_json(_InferBody, head)
+    request = v2.ModelInferRequest(model_name=model, model_version=version, id=asked.id)
+    put_parameters(request.parameters, asked.parameters, "parameter")
+    at = 0
+    for tensor in asked.inputs:
+        added = request.inputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
+        put_parameters(added.parameters, tensor.parameters, f"tensor {tensor.name!r}: parameter")
+        size = _binary_size(tensor, len(binary) - at)
+        request.raw_input_contents.append(_from_json(tensor) if size is None else binary[at : at + size])
+        at += size or 0
+    if at != len(binary):
+        raise Invalid(f"body: expected {at} bytes of binary data by the tensors' binary_data_size, got {len(binary)}")
+    for output in asked.outputs:
+        put_parameters(
+            request.outputs.add(name=output.name).parameters, output.parameters, f"output {output.name!r}: parameter"
+        )
+    return request
+
+
+def _split(body: bytes, header_length: str | None) -> tuple[bytes, bytes]:
+    if header_length is None:
+        return body, b""
+    if not (header_length.isascii() and header_length.isdigit() and int(header_length[:12]) <= len(body)):
+        raise Invalid(f"{HEADER_LENGTH}: expected at most the body's {len(body)} bytes, got {header_length[:80]!r}")
+    length = int(header_length)
+    return body[:length], body[length:]
+
+
+def _binary_size(tensor: _Input, left: int) -> int | None:
+    """Bytes of the tensor's binary data; None if its data is in the JSON."""
+    size = tensor.parameters.get("binary_data_size")
+    if size is None:
+        return None
+    where = f"tensor {tensor.name!r}"
+    if tensor.data is not None:
+        raise Invalid(f"{where}: expected data or binary_data_size, got both")
+    if type(size) is not int or not 0 <= size <= left:
+        raise Invalid(f"{where}: expected binary_data_size from 0 to the {left} bytes that are left, got {size!r}")
+    expected = raw_size(tensor.datatype, tensor.shape)
+    if expected not in (None, size):
+        what = f"{expected} bytes of binary data for {tensor.datatype} of shape {tensor.shape}, got {size}"
+        raise Invalid(f"{where}: expected {what}")
+    return size
+
+
+def _from_json(tensor: _Input) -> bytes:
+    if tensor.data is None:
+        raise Invalid(f"tensor {tensor.name!r}: expected data or the parameter binary_data_size, got neither")
+    return to_raw(tensor.name, tensor.datatype, tensor.shape, tensor.data)
+
+
+def put_parameters(target: MessageMap[str, v2.InferParameter], given: Parameters, what: str) -> None:
+    """Each as the choice that holds its JSON type. Raises Invalid for a whole number beyond 64 bits."""
+    for name, value in given.items():
+        parameter = target[name]
+        if isinstance(value, bool):
+            parameter.bool_param = value
+        elif isinstance(value, str):
+            parameter.string_param = value
+        elif isinstance(value, float):
+            parameter.double_param = value
+        elif -_INT64 <= value < _INT64:
+            parameter.int64_param = value
+        elif 0 <= value < _UINT64:
+            parameter.uint64_param = value
+        else:
+            raise Invalid(f"{what} {name!r}: expected at most 64 bits, got {repr(value)[:80]}")
+
+
+def get_parameters(given: Mapping[str, v2.InferParameter]) -> Parameters:
+    """As JSON values."""
+    return {name: getattr(each, each.WhichOneof("parameter_choice")) for name, each in given.items()}
+
+
+def write_response(request: v2.ModelInferRequest, response: v2.ModelInferResponse) -> tuple[bytes, int | None]:
+    """The body, and the length of its JSON if binary data follows it: for each output as the request wants it."""
+    answer: dict[str, Any] = {"model_name": response.model_name, "model_version": response.model_version}
+    if response.id:
+        answer["id"] = response.id
+    answer["parameters"] = get_parameters(response.parameters)
+    binary: list[bytes] = []
+    answer["outputs"] = outputs = []
+    for output, raw in zip(response.outputs, response.raw_output_contents, strict=True):
+        told: dict[str, Any] = {"name": output.name, "datatype": output.datatype, "shape": list(output.shape)}
+        if _wants_binary(request, output.name):
+            told["parameters"] = {"binary_data_size": len(raw)}
+            binary.append(raw)
+        else:
+            told["data"] = from_raw(output.datatype, raw)
+        outputs.append(told)
+    head = json.dumps(answer, allow_nan=False, separators=(",", ":")).encode()
+    return (b"".join((head, *binary)), len(head)) if binary else (head, None)
+
+
+def _wants_binary(request: v2.ModelInferRequest, output: str) -> bool:
+    for asked in request.outputs:
+        if asked.name == output and "binary_data" in asked.parameters:
+            return asked.parameters["binary_data"].bool_param
+    return "binary_data_output" in request.parameters and request.parameters["binary_data_output"].bool_param
