@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
 from datetime import datetime
+from functools import partial
+from typing import Protocol
 
 from services.chassis.errors import Overloaded, Unavailable
 from services.features.lake import Tell
@@ -13,8 +14,13 @@ from services.features.training_sets import TrainingSet
 
 _MOST_WAITING = 4
 
-Build = Callable[[datetime, datetime, datetime, Tell], TrainingSet]
-"""Blocks; calls what it is to tell often, and ends when that raises."""
+
+class Build(Protocol):
+    """Blocks; calls what it is to tell often, and ends when that raises."""
+
+    def __call__(
+        self, from_: datetime, to: datetime, known_by: datetime, tell: Tell, *, labels: bool
+    ) -> TrainingSet: ...
 
 
 class Builds:
@@ -30,7 +36,9 @@ class Builds:
         """The process ends: what is being built ends at its next stage, with Unavailable."""
         self._stopping.set()
 
-    async def run(self, from_: datetime, to: datetime, known_by: datetime, tell: Tell) -> TrainingSet:
+    async def run(
+        self, from_: datetime, to: datetime, known_by: datetime, tell: Tell, *, labels: bool = True
+    ) -> TrainingSet:
         """`tell` is called in the loop's thread, too. If this is cancelled the build ends at its next stage.
 
         Raises Overloaded if many wait already, and what the build raises.
@@ -43,7 +51,8 @@ class Builds:
                 raise Unavailable("training set: the server stops, or the caller left; ask again")
             tell(stage)
 
-        building = asyncio.get_running_loop().run_in_executor(None, self._build, from_, to, known_by, tell_or_end)
+        build = partial(self._build, from_, to, known_by, tell_or_end, labels=labels)
+        building = asyncio.get_running_loop().run_in_executor(None, build)
         # It is the thread that must be over before the next one begins, not the call.
         building.add_done_callback(lambda _: self._free.release())
         try:

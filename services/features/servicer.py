@@ -119,7 +119,8 @@ class FeaturesServicer(features_pb2_grpc.FeaturesServiceServicer):
         def tell(stage: str) -> None:
             loop.call_soon_threadsafe(stages.put_nowait, stage)
 
-        building = asyncio.create_task(self._builds.run(from_, to, known_by, tell))
+        labels = not request.without_labels
+        building = asyncio.create_task(self._builds.run(from_, to, known_by, tell, labels=labels))
         building.add_done_callback(lambda _: stages.put_nowait(None))
         try:
             while (stage := await stages.get()) is not None:

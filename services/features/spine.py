@@ -1,4 +1,4 @@
-"""Which rows a training set has: the moments at which a prediction would have been asked for, and what came of them.
+"""Which rows a set has: the moments at which a prediction would have been asked for, and what came of them.
 
 An event of the spine's type gives a row if it was known by its moment (`lead` before its `time_field`) and was the last
 one of its entity by then: serving could have asked with nothing else. The outcome is the first one that became known of
@@ -39,8 +39,10 @@ class Period:
     known_by_us: int
 
 
-def spine(snapshot: Snapshot, recipe: ModelRecipe, plan: VectorPlan, period: Period) -> ir.Table | None:
-    """The rows by (as_of, entity): `entity__`, `as_of`, the plan's columns, `label__` (null: none).
+def spine(
+    snapshot: Snapshot, recipe: ModelRecipe, plan: VectorPlan, period: Period, *, labels: bool = True
+) -> ir.Table | None:
+    """The rows by (as_of, entity): `entity__`, `as_of`, the plan's columns; with `labels` `label__` (null: none).
 
     None without a table of the spine's events. An event whose time field, or whose request field of type timestamp, is
     no instant gives no row: serving would have refused it.
@@ -53,7 +55,8 @@ def spine(snapshot: Snapshot, recipe: ModelRecipe, plan: VectorPlan, period: Per
     events = ibis.memtable(_with_moments(read, recipe, plan))
     rows = _last_known(events.filter(events[ENTITY].notnull()))
     rows = rows.filter(rows.valid__, rows.as_of >= period.from_us, rows.as_of < period.to_us)
-    return _labelled(rows.select(ENTITY, AS_OF, *columns), snapshot, recipe.label, period.known_by_us)
+    rows = rows.select(ENTITY, AS_OF, *columns)
+    return _labelled(rows, snapshot, recipe.label, period.known_by_us) if labels else rows
 
 
 def instants_us(texts: pa.ChunkedArray) -> pa.Array:

@@ -60,10 +60,17 @@ class TrainingSets:
         _check_names(self._plan, recipe)
 
     def build(
-        self, from_: datetime, to: datetime, known_by: datetime | None = None, tell: Tell = lambda _: None
+        self,
+        from_: datetime,
+        to: datetime,
+        known_by: datetime | None = None,
+        tell: Tell = lambda _: None,
+        *,
+        labels: bool = True,
     ) -> TrainingSet:
         """Labelled rows with their moment in [from_, to) and the label's horizon over before `known_by` (None: `to`).
 
+        Without `labels`: every row with its moment in the range, also if there is none, and no column for a label.
         Nothing that became available at `known_by` or later is used.
         `tell` hears what is being done. Raises Invalid if the range is none or holds no labelled row, Conflict if the
         lake does not reach `known_by` in time, Unavailable if it cannot be read.
@@ -72,35 +79,43 @@ class TrainingSets:
         if not from_ < to <= known_by:
             given = f"from {rfc3339(from_)}, to {rfc3339(to)}, known_by {rfc3339(known_by)}"
             raise Invalid(f"training set: {given}; they must be from < to <= known_by")
-        snapshot = self._lake.snapshot_known_by(self._event_types(), known_by, self._wait_s, tell)
+        snapshot = self._lake.snapshot_known_by(self._event_types(labels), known_by, self._wait_s, tell)
         period = Period(to_us(from_), to_us(to), to_us(known_by))
         self._folder.mkdir(parents=True, exist_ok=True)
         with scratch_folder(self._folder) as scratch:
-            rows, unlabelled = self._rows(snapshot, period, scratch, tell)
+            rows = self._rows(snapshot, period, scratch, tell, labels)
+            found = rows.num_rows
+            if labels:
+                rows = self._labelled(rows, period, tell)
             features = self._features(rows, OfflineEngine(snapshot, scratch, _MEMORY_MB), tell)
         tell(f"writing {rows.num_rows} rows of {len(features)} features")
         table = self._table(rows, features)
         digest, path = write_training_set(table, self._folder, _origin(self._recipe, period, snapshot))
         get_logger().info("training_set_built", digest=digest, rows=table.num_rows, versions=snapshot.versions)
-        return TrainingSet(path.resolve().as_uri(), digest, table.num_rows, unlabelled, tuple(features))
+        return TrainingSet(path.resolve().as_uri(), digest, table.num_rows, found - table.num_rows, tuple(features))
 
-    def _event_types(self) -> list[str]:
+    def _event_types(self, labels: bool) -> list[str]:
         windowed = [view.event_type for view in self._plan.windowed]
-        return list(dict.fromkeys([self._recipe.spine.event_type, *self._recipe.label.outcomes, *windowed]))
+        outcomes = self._recipe.label.outcomes if labels else ()
+        return list(dict.fromkeys([self._recipe.spine.event_type, *outcomes, *windowed]))
 
-    def _rows(self, snapshot: Snapshot, period: Period, scratch: Path, tell: Tell) -> tuple[pa.Table, int]:
-        """The labelled rows, ordered; and how many have no label."""
-        tell(f"rows of {self._recipe.spine.event_type}, outcomes of {', '.join(self._recipe.label.outcomes)}")
+    def _rows(self, snapshot: Snapshot, period: Period, scratch: Path, tell: Tell, labels: bool) -> pa.Table:
+        """The rows of the range, ordered."""
+        outcomes = f", outcomes of {', '.join(self._recipe.label.outcomes)}" if labels else ""
+        tell(f"rows of {self._recipe.spine.event_type}{outcomes}")
         with connected(scratch, _MEMORY_MB) as connection:
-            found = spine(snapshot, self._recipe, self._plan, period)
+            found = spine(snapshot, self._recipe, self._plan, period, labels=labels)
             if found is None:
                 raise Invalid(self._nothing_found(period, 0))
-            rows = connection.to_pyarrow(found.order_by([AS_OF, ENTITY]))
+            return connection.to_pyarrow(found.order_by([AS_OF, ENTITY]))
+
+    def _labelled(self, rows: pa.Table, period: Period, tell: Tell) -> pa.Table:
+        """Those with a label."""
         self._tell_open(rows, period, tell)
         labelled = rows.filter(rows[LABEL].is_valid())
         if not labelled.num_rows:
             raise Invalid(self._nothing_found(period, rows.num_rows))
-        return labelled, rows.num_rows - labelled.num_rows
+        return labelled
 
     def _tell_open(self, rows: pa.Table, period: Period, tell: Tell) -> None:
         horizon = self._recipe.label.horizon
@@ -129,7 +144,9 @@ class TrainingSets:
         columns |= {each.name: rows[each.name] for each in self._plan.columns if each.name != entity_id}
         with np.errstate(over="ignore"):
             columns |= {name: pa.array(values.astype(np.float32)) for name, values in features.items()}
-        return pa.table(columns | {_LABEL: rows[LABEL].cast(pa.float32())})
+        if LABEL in rows.column_names:
+            columns[_LABEL] = rows[LABEL].cast(pa.float32())
+        return pa.table(columns)
 
     def _nothing_found(self, period: Period, unlabelled: int) -> str:
         event_type, outcomes = self._recipe.spine.event_type, ", ".join(self._recipe.label.outcomes)
@@ -144,8 +161,8 @@ class TrainingSets:
 
 
 def _computed(view: OnDemandView, rows: pa.Table, windowed: Mapping[str, Floats]) -> dict[str, Floats]:
-    """The view's outputs by feature name; in chunks, since its function takes lists."""
-    chunks = []
+    """The view's outputs by feature name; in chunks, since its function takes lists. No rows: it is not asked."""
+    chunks = [dict.fromkeys(view.outputs, np.empty(0))]
     for start in range(0, rows.num_rows, _CHUNK):
         part = rows.slice(start, _CHUNK)
         request = {each.name: _request_values(part[each.name], each.data_type) for each in view.request_fields}

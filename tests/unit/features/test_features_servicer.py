@@ -56,9 +56,11 @@ class SlowBuild:
     begun: int = 0
     running: int = 0
     most_running: int = 0
+    labels: list[bool] = field(default_factory=list)
 
-    def __call__(self, _from: datetime, _to: datetime, _known_by: datetime, tell: Tell) -> TrainingSet:
+    def __call__(self, from_: datetime, to: datetime, known_by: datetime, tell: Tell, *, labels: bool) -> TrainingSet:
         self.begun += 1
+        self.labels.append(labels)
         self.running += 1
         self.most_running = max(self.most_running, self.running)
         try:
@@ -109,6 +111,21 @@ def test_stages_and_then_the_training_set_are_told():
     first, *_, last = asyncio.run(call())
     assert first.stage == "a stage"
     assert (last.training_set.uri, last.training_set.rows) == (BUILT.uri, BUILT.rows)
+
+
+@pytest.mark.parametrize("without", [False, True])
+def test_rows_are_asked_for_with_their_labels_or_without(without):
+    build = SlowBuild()
+    build.done.set()
+
+    async def call() -> None:
+        request = _request()
+        request.without_labels = without
+        async for _ in _servicer(Builds(build)).BuildTrainingSet(request, FakeContext()):
+            pass
+
+    asyncio.run(call())
+    assert build.labels == [not without]
 
 
 @pytest.mark.parametrize("name", ["from", "to", "known_by"])

@@ -18,6 +18,7 @@ from deltalake import DeltaTable
 from services.chassis.errors import Conflict, Invalid, Unavailable
 from services.features.definitions import Definitions, load_definitions
 from services.features.lake import Lake
+from services.features.training_files import digest_of
 from services.features.training_sets import TrainingSet, TrainingSets
 from services.problem import ModelRecipe, load_recipe
 from tests.support import PARCELS
@@ -68,11 +69,15 @@ class Parcels:
         return self.lake.accepted(LOST, f"{parcel}/lost", known, known, parcel_id=parcel, shop="shop-1", courier=None)
 
     def build(
-        self, *events: TypedEvent, span: tuple[datetime, datetime] = ALL, known_by: datetime | None = None
+        self,
+        *events: TypedEvent,
+        span: tuple[datetime, datetime] = ALL,
+        known_by: datetime | None = None,
+        labels: bool = True,
     ) -> TrainingSet:
         self.lake.add(events)
         self.lake.reached(known_by or span[1])
-        return self.sets().build(*span, known_by, self.told.append)
+        return self.sets().build(*span, known_by, self.told.append, labels=labels)
 
     def sets(self) -> TrainingSets:
         return TrainingSets(
@@ -333,6 +338,56 @@ def test_a_range_without_rows_is_refused_with_what_was_found(parcels: Parcels):
 def test_rows_without_any_label_are_refused_with_what_was_found(parcels: Parcels):
     with pytest.raises(Invalid, match=r"2 rows of parcel\.ordered .* but parcel\.delivered, parcel\.lost tell none"):
         parcels.build(parcels.ordered("p1"), parcels.ordered("p2"), parcels.lost("p2"))
+
+
+def test_without_labels_every_row_of_the_range_is_there_whatever_came_of_it(parcels: Parcels):
+    events = [
+        *(parcels.ordered(name) for name in ("lost", "open", "punctual")),
+        parcels.lost("lost"),
+        parcels.delivered("punctual", delay=-3.0),
+        parcels.ordered("no instant", at="2024-02-31T12:00:00Z"),
+    ]
+    labelled = parcels.build(*events)
+
+    built = parcels.build(labels=False)
+
+    table = read(built)
+    assert [row["parcel_id"] for row in table.to_pylist()] == ["lost", "open", "punctual"]
+    assert table.column_names == [name for name in read(labelled).column_names if name != "label"]
+    assert (built.rows, built.unlabelled_rows) == (3, 0)
+    assert parcels.told[-5:-4] == ["windowed features of courier_recent (1 of 3)"]
+
+
+def test_a_row_has_the_same_vector_with_a_label_and_without(parcels: Parcels):
+    events = [parcels.delivered("p0", NOON - HOUR, delay=-4.0), parcels.ordered("p1"), parcels.delivered("p1")]
+    labelled = parcels.build(*events)
+
+    built = parcels.build(labels=False)
+
+    assert built.digest == digest_of(read(labelled).drop(["label"]))
+
+
+def test_without_labels_a_row_counts_before_its_horizon_is_over(parcels: Parcels):
+    built = parcels.build(parcels.ordered("p1"), span=(NOON - HOUR, NOON), labels=False)
+
+    assert built.rows == 1
+
+
+def test_without_labels_a_range_without_rows_is_an_empty_set(parcels: Parcels):
+    filled = parcels.build(parcels.ordered("p1"), span=(NOON - HOUR, NOON), labels=False)
+
+    empty = parcels.build(span=(NOON, NOON + HOUR), labels=False)
+
+    assert (empty.rows, read(empty).schema.remove_metadata()) == (0, read(filled).schema.remove_metadata())
+
+
+def test_without_labels_the_outcomes_are_not_waited_for(parcels: Parcels, definitions: Definitions):
+    parcels.lake.add([parcels.ordered("p1")])
+    parcels.lake.reached(ALL[1], ORDERED, DELIVERED)
+
+    assert parcels.sets().build(*ALL, labels=False).rows == 1
+    with pytest.raises(Conflict, match="is ahead of the lake"):
+        parcels.sets().build(*ALL)
 
 
 def test_a_cut_before_the_ranges_end_is_refused(parcels: Parcels):

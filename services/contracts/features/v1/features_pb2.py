@@ -25,17 +25,17 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-services/contracts/features/v1/features.proto\x12\x13slipway.features.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"F\n\x06\x43olumn\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07strings\x18\x02 \x03(\t\x12\x0c\n\x04ints\x18\x03 \x03(\x03\x12\x0f\n\x07\x64oubles\x18\x04 \x03(\x01\"l\n\x11GetVectorsRequest\x12\x17\n\x0f\x66\x65\x61ture_service\x18\x01 \x01(\t\x12,\n\x07\x63olumns\x18\x02 \x03(\x0b\x32\x1b.slipway.features.v1.Column\x12\x10\n\x08\x61s_of_us\x18\x03 \x03(\x10\"e\n\x12GetVectorsResponse\x12\x0e\n\x06values\x18\x01 \x01(\x0c\x12\x10\n\x08statuses\x18\x02 \x01(\x0c\x12-\n\twatermark\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"9\n\x1eGetFeatureServiceSchemaRequest\x12\x17\n\x0f\x66\x65\x61ture_service\x18\x01 \x01(\t\"G\n\x05\x46ield\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x30\n\tdata_type\x18\x02 \x01(\x0e\x32\x1d.slipway.features.v1.DataType\"\x96\x01\n\x1fGetFeatureServiceSchemaResponse\x12-\n\tjoin_keys\x18\x01 \x03(\x0b\x32\x1a.slipway.features.v1.Field\x12\x32\n\x0erequest_fields\x18\x02 \x03(\x0b\x32\x1a.slipway.features.v1.Field\x12\x10\n\x08\x66\x65\x61tures\x18\x03 \x03(\t\"\x15\n\x13GetWatermarkRequest\"E\n\x14GetWatermarkResponse\x12-\n\twatermark\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x99\x01\n\x17\x42uildTrainingSetRequest\x12(\n\x04\x66rom\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x02to\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08known_by\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"a\n\x18\x42uildTrainingSetResponse\x12\r\n\x05stage\x18\x01 \x01(\t\x12\x36\n\x0ctraining_set\x18\x02 \x01(\x0b\x32 .slipway.features.v1.TrainingSet\"c\n\x0bTrainingSet\x12\x0b\n\x03uri\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x0c\n\x04rows\x18\x03 \x01(\x03\x12\x17\n\x0funlabelled_rows\x18\x04 \x01(\x03\x12\x10\n\x08\x66\x65\x61tures\x18\x05 \x03(\t*\x7f\n\x08\x44\x61taType\x12\x19\n\x15\x44\x41TA_TYPE_UNSPECIFIED\x10\x00\x12\x14\n\x10\x44\x41TA_TYPE_STRING\x10\x01\x12\x13\n\x0f\x44\x41TA_TYPE_INT64\x10\x02\x12\x14\n\x10\x44\x41TA_TYPE_DOUBLE\x10\x03\x12\x17\n\x13\x44\x41TA_TYPE_TIMESTAMP\x10\x04*\x81\x01\n\rFeatureStatus\x12\x1e\n\x1a\x46\x45\x41TURE_STATUS_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x46\x45\x41TURE_STATUS_PRESENT\x10\x01\x12\x1a\n\x16\x46\x45\x41TURE_STATUS_MISSING\x10\x02\x12\x18\n\x14\x46\x45\x41TURE_STATUS_STALE\x10\x03\x32\xcf\x03\n\x0f\x46\x65\x61turesService\x12]\n\nGetVectors\x12&.slipway.features.v1.GetVectorsRequest\x1a\'.slipway.features.v1.GetVectorsResponse\x12\x84\x01\n\x17GetFeatureServiceSchema\x12\x33.slipway.features.v1.GetFeatureServiceSchemaRequest\x1a\x34.slipway.features.v1.GetFeatureServiceSchemaResponse\x12\x63\n\x0cGetWatermark\x12(.slipway.features.v1.GetWatermarkRequest\x1a).slipway.features.v1.GetWatermarkResponse\x12q\n\x10\x42uildTrainingSet\x12,.slipway.features.v1.BuildTrainingSetRequest\x1a-.slipway.features.v1.BuildTrainingSetResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-services/contracts/features/v1/features.proto\x12\x13slipway.features.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"F\n\x06\x43olumn\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07strings\x18\x02 \x03(\t\x12\x0c\n\x04ints\x18\x03 \x03(\x03\x12\x0f\n\x07\x64oubles\x18\x04 \x03(\x01\"l\n\x11GetVectorsRequest\x12\x17\n\x0f\x66\x65\x61ture_service\x18\x01 \x01(\t\x12,\n\x07\x63olumns\x18\x02 \x03(\x0b\x32\x1b.slipway.features.v1.Column\x12\x10\n\x08\x61s_of_us\x18\x03 \x03(\x10\"e\n\x12GetVectorsResponse\x12\x0e\n\x06values\x18\x01 \x01(\x0c\x12\x10\n\x08statuses\x18\x02 \x01(\x0c\x12-\n\twatermark\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"9\n\x1eGetFeatureServiceSchemaRequest\x12\x17\n\x0f\x66\x65\x61ture_service\x18\x01 \x01(\t\"G\n\x05\x46ield\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x30\n\tdata_type\x18\x02 \x01(\x0e\x32\x1d.slipway.features.v1.DataType\"\x96\x01\n\x1fGetFeatureServiceSchemaResponse\x12-\n\tjoin_keys\x18\x01 \x03(\x0b\x32\x1a.slipway.features.v1.Field\x12\x32\n\x0erequest_fields\x18\x02 \x03(\x0b\x32\x1a.slipway.features.v1.Field\x12\x10\n\x08\x66\x65\x61tures\x18\x03 \x03(\t\"\x15\n\x13GetWatermarkRequest\"E\n\x14GetWatermarkResponse\x12-\n\twatermark\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xb1\x01\n\x17\x42uildTrainingSetRequest\x12(\n\x04\x66rom\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x02to\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08known_by\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0ewithout_labels\x18\x04 \x01(\x08\"a\n\x18\x42uildTrainingSetResponse\x12\r\n\x05stage\x18\x01 \x01(\t\x12\x36\n\x0ctraining_set\x18\x02 \x01(\x0b\x32 .slipway.features.v1.TrainingSet\"c\n\x0bTrainingSet\x12\x0b\n\x03uri\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x0c\n\x04rows\x18\x03 \x01(\x03\x12\x17\n\x0funlabelled_rows\x18\x04 \x01(\x03\x12\x10\n\x08\x66\x65\x61tures\x18\x05 \x03(\t*\x7f\n\x08\x44\x61taType\x12\x19\n\x15\x44\x41TA_TYPE_UNSPECIFIED\x10\x00\x12\x14\n\x10\x44\x41TA_TYPE_STRING\x10\x01\x12\x13\n\x0f\x44\x41TA_TYPE_INT64\x10\x02\x12\x14\n\x10\x44\x41TA_TYPE_DOUBLE\x10\x03\x12\x17\n\x13\x44\x41TA_TYPE_TIMESTAMP\x10\x04*\x81\x01\n\rFeatureStatus\x12\x1e\n\x1a\x46\x45\x41TURE_STATUS_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x46\x45\x41TURE_STATUS_PRESENT\x10\x01\x12\x1a\n\x16\x46\x45\x41TURE_STATUS_MISSING\x10\x02\x12\x18\n\x14\x46\x45\x41TURE_STATUS_STALE\x10\x03\x32\xcf\x03\n\x0f\x46\x65\x61turesService\x12]\n\nGetVectors\x12&.slipway.features.v1.GetVectorsRequest\x1a\'.slipway.features.v1.GetVectorsResponse\x12\x84\x01\n\x17GetFeatureServiceSchema\x12\x33.slipway.features.v1.GetFeatureServiceSchemaRequest\x1a\x34.slipway.features.v1.GetFeatureServiceSchemaResponse\x12\x63\n\x0cGetWatermark\x12(.slipway.features.v1.GetWatermarkRequest\x1a).slipway.features.v1.GetWatermarkResponse\x12q\n\x10\x42uildTrainingSet\x12,.slipway.features.v1.BuildTrainingSetRequest\x1a-.slipway.features.v1.BuildTrainingSetResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'services.contracts.features.v1.features_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_DATATYPE']._serialized_start=1123
-  _globals['_DATATYPE']._serialized_end=1250
-  _globals['_FEATURESTATUS']._serialized_start=1253
-  _globals['_FEATURESTATUS']._serialized_end=1382
+  _globals['_DATATYPE']._serialized_start=1147
+  _globals['_DATATYPE']._serialized_end=1274
+  _globals['_FEATURESTATUS']._serialized_start=1277
+  _globals['_FEATURESTATUS']._serialized_end=1406
   _globals['_COLUMN']._serialized_start=103
   _globals['_COLUMN']._serialized_end=173
   _globals['_GETVECTORSREQUEST']._serialized_start=175
@@ -53,11 +53,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETWATERMARKRESPONSE']._serialized_start=696
   _globals['_GETWATERMARKRESPONSE']._serialized_end=765
   _globals['_BUILDTRAININGSETREQUEST']._serialized_start=768
-  _globals['_BUILDTRAININGSETREQUEST']._serialized_end=921
-  _globals['_BUILDTRAININGSETRESPONSE']._serialized_start=923
-  _globals['_BUILDTRAININGSETRESPONSE']._serialized_end=1020
-  _globals['_TRAININGSET']._serialized_start=1022
-  _globals['_TRAININGSET']._serialized_end=1121
-  _globals['_FEATURESSERVICE']._serialized_start=1385
-  _globals['_FEATURESSERVICE']._serialized_end=1848
+  _globals['_BUILDTRAININGSETREQUEST']._serialized_end=945
+  _globals['_BUILDTRAININGSETRESPONSE']._serialized_start=947
+  _globals['_BUILDTRAININGSETRESPONSE']._serialized_end=1044
+  _globals['_TRAININGSET']._serialized_start=1046
+  _globals['_TRAININGSET']._serialized_end=1145
+  _globals['_FEATURESSERVICE']._serialized_start=1409
+  _globals['_FEATURESSERVICE']._serialized_end=1872
 # @@protoc_insertion_point(module_scope)

@@ -101,13 +101,15 @@ class GetWatermarkResponse(_message.Message):
     def __init__(self, watermark: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class BuildTrainingSetRequest(_message.Message):
-    __slots__ = ("to", "known_by")
+    __slots__ = ("to", "known_by", "without_labels")
     FROM_FIELD_NUMBER: _ClassVar[int]
     TO_FIELD_NUMBER: _ClassVar[int]
     KNOWN_BY_FIELD_NUMBER: _ClassVar[int]
+    WITHOUT_LABELS_FIELD_NUMBER: _ClassVar[int]
     to: _timestamp_pb2.Timestamp
     known_by: _timestamp_pb2.Timestamp
-    def __init__(self, to: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., known_by: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., **kwargs) -> None: ...
+    without_labels: bool
+    def __init__(self, to: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., known_by: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., without_labels: _Optional[bool] = ..., **kwargs) -> None: ...
 
 class BuildTrainingSetResponse(_message.Message):
     __slots__ = ("stage", "training_set")
