@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-PACKAGE = "tritonclient[grpc]==2.73.0"
+PACKAGE = "tritonclient[grpc,http]==2.73.0"
 
 _ROOT = Path(__file__).resolve().parents[2]
-_SCRIPT = Path(__file__).with_name("stock_client.py")
+_SCRIPT, _HTTP_SCRIPT = (Path(__file__).with_name(name) for name in ("stock_client.py", "stock_http_client.py"))
 
 
 def stock_client_python(folder: Path = _ROOT / ".cache" / "stock-client") -> Path:
@@ -33,10 +33,18 @@ def ask_with_stock_client(address: str, model: str, inputs: dict[str, Any], **op
     `inputs`: for each tensor `{"datatype", "data"}`, data a list (nested for more than one dimension).
     `options`: `parameters`, `headers` (dicts of text), `request_id`.
     """
-    question = json.dumps({"address": address, "model": model, "inputs": inputs, **options})
+    return _run(_SCRIPT, {"address": address, "model": model, "inputs": inputs, **options})
+
+
+def ask_with_stock_http_client(address: str, model: str, inputs: dict[str, Any], version: str) -> dict[str, Any]:
+    """What `stock_http_client.py` prints: `probabilities` by way, and what the server tells of itself."""
+    return _run(_HTTP_SCRIPT, {"address": address, "model": model, "inputs": inputs, "version": version})
+
+
+def _run(script: Path, question: dict[str, Any]) -> dict[str, Any]:
     done = subprocess.run(
-        [str(stock_client_python()), str(_SCRIPT)],
-        input=question,
+        [str(stock_client_python()), str(script)],
+        input=json.dumps(question),
         capture_output=True,
         text=True,
         check=False,
