@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
-from loadtests.ceilings import Load, framed, h2load, read_rate
+from loadtests.ceilings.h2load import Shape, send
+from loadtests.ceilings.requests import grpc_call
 from loadtests.journeys import questions
 from loadtests.replay.client import RequestForm
 from services.contracts.open_inference.v2 import grpc_predict_v2_pb2 as v2
@@ -26,16 +26,20 @@ def _locust(running: CountingPlatform, *options: str) -> Running:
     return start_process(command, env={"SLIPWAY_FEATURE_REPO": str(PARCELS)}, ops_port=0)
 
 
-def test_h2load_sends_requests_that_inference_reads(platform: RunPlatform, tmp_path: Path):
+def test_h2load_sends_requests_that_inference_reads(platform: RunPlatform):
     with platform(PARCELS) as running:
         metadata = running.ModelMetadata(v2.ModelMetadataRequest(name="parcel-delay"), None)
         (question,) = questions(two_days(), PARCELS, 1, None)
-        body = tmp_path / "body"
-        body.write_bytes(framed(RequestForm(metadata).fill(question)))
+        call = grpc_call(running.address, RequestForm(metadata).fill(question))
 
-        output = h2load(running.address, body, Load(requests=200, connections=2, streams=8))
+        answered = send(call, 200, Shape(connections=2, streams=8))
+        running.outage.set()
+        failing = send(call, 200, Shape(connections=2, streams=8))
 
-    assert read_rate(output) > 0, output
+    assert answered.per_second > 0
+    assert answered.misses(answered.body_bytes // 200) == ""
+    assert failing.good == 200, "a failed gRPC call has HTTP's 200"
+    assert "the replies have 0 bytes" in failing.misses(answered.body_bytes // 200)
     assert running.asked == {question.id: 200}
     assert running.routing_keys == {"ceilings"}
 

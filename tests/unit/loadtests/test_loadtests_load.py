@@ -6,12 +6,8 @@ import json
 import math
 from itertools import islice
 
-import pytest
-
-from loadtests.ceilings import framed, read_rate
 from loadtests.journeys import Target, documents, questions
 from services.chassis.clock import utc_now
-from services.chassis.errors import Unavailable
 from services.ingestion.validation import Accepted, Validator
 from services.problem import load_event_types
 from tests.problems.parcels.upstream import START, two_days
@@ -42,13 +38,3 @@ def test_the_documents_are_good_events_with_ids_of_their_own():
     made = [*islice(documents(two_days(), 3), 10), *islice(documents(two_days(), 3), 10)]
     assert all(isinstance(validator.check(document), Accepted) for document in made)
     assert len({json.loads(document)["id"] for document in made}) == 20
-
-
-def test_a_grpc_frame_is_a_flag_a_length_and_the_message():
-    assert framed(b"abc") == b"\x00\x00\x00\x00\x03abc"
-
-
-def test_the_rate_is_read_from_h2load():
-    assert read_rate("starting\nfinished in 4.57s, 1093.51 req/s, 420.3KB/s\nrequests: 5000") == 1093.51
-    with pytest.raises(Unavailable, match="could not connect"):
-        read_rate("could not connect to host")
