@@ -23,6 +23,8 @@ def cluster_bootstrap() -> dict[str, Any]:
         admin=f"{_EVERYWHERE}:{_PORTS.envoy_admin}",
         champion=f"inference-champion:{_PORTS.inference_champion_grpc}",
         challenger=f"inference-challenger:{_PORTS.inference_challenger_grpc}",
+        champion_fast=f"inference-champion:{_PORTS.inference_champion_fast}",
+        challenger_fast=f"inference-challenger:{_PORTS.inference_challenger_fast}",
         router=f"router:{_PORTS.router_http}",
     )
 

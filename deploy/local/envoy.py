@@ -36,12 +36,15 @@ def envoy_config(
     admin: str = "127.0.0.1:9901",
     champion: str = "127.0.0.1:9106",
     challenger: str = "127.0.0.1:9107",
+    champion_fast: str | None = None,
+    challenger_fast: str | None = None,
     router: str = "127.0.0.1:8108",
 ) -> dict[str, Any]:
     """The bootstrap as JSON-able dict. All parameters are `host:port`; `listen` and `admin` with an IP address.
 
-    `champion` and `challenger` are gRPC servers of inference, `router` is the router's HTTP port. Envoy asks DNS for
-    what is a name, again and again.
+    `champion` and `challenger` are gRPC servers of inference, `…_fast` their fast lanes, which ModelInfer goes to
+    (None: it goes where all calls go), `router` is the router's HTTP port. Envoy asks DNS for what is a name, again and
+    again.
     """
     return {
         "node": {"id": f"envoy-{listen}", "cluster": "slipway"},
@@ -49,8 +52,10 @@ def envoy_config(
         "static_resources": {
             "listeners": [_listener(listen)],
             "clusters": [
-                _cluster("champion", champion, http2=True),
-                _cluster("challenger", challenger, http2=True),
+                _cluster("champion", champion_fast or champion, http2=True),
+                _cluster("challenger", challenger_fast or challenger, http2=True),
+                _cluster("champion-grpc", champion, http2=True),
+                _cluster("challenger-grpc", challenger, http2=True),
                 _cluster("router", router, http2=False),
             ],
         },

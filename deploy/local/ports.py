@@ -33,9 +33,11 @@ class Ports:
     training_ops: int = 9205
     inference_champion_grpc: int = 9106
     inference_champion_http: int = 8106
+    inference_champion_fast: int = 9116
     inference_champion_ops: int = 9206
     inference_challenger_grpc: int = 9107
     inference_challenger_http: int = 8107
+    inference_challenger_fast: int = 9117
     inference_challenger_ops: int = 9207
     router_grpc: int = 9108
     router_http: int = 8108
@@ -55,7 +57,7 @@ class Ports:
             field.name.removeprefix(prefix).lstrip("_") or prefix: getattr(self, field.name)
             for field in fields(self)
             if field.name == prefix
-            or field.name.removeprefix(f"{prefix}_") in {"grpc", "http", "ops", "admin", "controller"}
+            or field.name.removeprefix(f"{prefix}_") in {"grpc", "http", "ops", "fast", "admin", "controller"}
         }
 
 

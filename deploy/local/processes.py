@@ -13,6 +13,7 @@ from deploy.local import parts, probes
 from deploy.local.envoy import envoy_command
 from deploy.local.home import REPOSITORY, Home, local_feature_repo, local_home
 from deploy.local.ports import LOOPBACK, Ports, address, local_ports
+from services.chassis.errors import Invalid
 from services.problem import load_recipe
 
 SERVICES = (
@@ -48,6 +49,7 @@ class Platform:
     home: Home
     ports: Ports
     feature_repo: Path
+    fast_lane: bool = True
 
     @property
     def envoy_bootstrap(self) -> Path:
@@ -56,8 +58,16 @@ class Platform:
 
 
 def local_platform() -> Platform:
-    """The one that SLIPWAY_HOME, SLIPWAY_PORT_OFFSET and SLIPWAY_FEATURE_REPO name. Raises Invalid."""
-    return Platform(local_home(), local_ports(), local_feature_repo())
+    """The one that SLIPWAY_HOME, _PORT_OFFSET, _FEATURE_REPO and _FAST_LANE name. Raises Invalid."""
+    return Platform(local_home(), local_ports(), local_feature_repo(), local_fast_lane())
+
+
+def local_fast_lane() -> bool:
+    """Whether ModelInfer goes over the fast lane: SLIPWAY_FAST_LANE, `true` (default) or `false`. Raises Invalid."""
+    told = os.environ.get("SLIPWAY_FAST_LANE", "true")
+    if told not in ("true", "false"):
+        raise Invalid(f"SLIPWAY_FAST_LANE: expected true or false, got {told!r}")
+    return told == "true"
 
 
 def processes(platform: Platform) -> list[Process]:
@@ -112,6 +122,7 @@ def _services(platform: Platform) -> list[Process]:
                 "inference",
                 SLIPWAY_MODEL=model,
                 SLIPWAY_VARIANT=variant,
+                SLIPWAY_FAST_LANE=str(platform.fast_lane).lower(),
                 SLIPWAY_MODEL_CACHE=str(home.state(f"inference-{variant}")),
             )
             for variant in ("champion", "challenger")

@@ -66,6 +66,8 @@ def prepare(platform: Platform) -> None:
         admin=address(ports.envoy_admin),
         champion=address(ports.inference_champion_grpc),
         challenger=address(ports.inference_challenger_grpc),
+        champion_fast=address(ports.inference_champion_fast) if platform.fast_lane else None,
+        challenger_fast=address(ports.inference_challenger_fast) if platform.fast_lane else None,
         router=address(ports.router_http),
     )
     platform.envoy_bootstrap.write_text(json.dumps(bootstrap, indent=2))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
+
+import uvloop
 
 from services.chassis.lifecycle import Lifecycle
 from services.chassis.logging import configure
@@ -24,7 +25,7 @@ def main() -> None:
         lifecycle.not_ready(part, "starting")
     lifecycle.install_signal_handlers()
     with lifecycle.ops_server(settings.host, settings.ops_port):
-        asyncio.run(serve(settings, lifecycle, clouds))
+        uvloop.run(serve(settings, lifecycle, clouds))
 
 
 if __name__ == "__main__":

@@ -9,9 +9,10 @@ from contextlib import asynccontextmanager, suppress
 
 import grpc
 import httpx
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from services.chassis.clock import utc_now
+from services.chassis.fastlane import fastlane_server
 from services.chassis.grpc_server import grpc_server
 from services.chassis.http_server import http_server
 from services.chassis.kafka import ensure_topics, make_producer
@@ -19,6 +20,7 @@ from services.chassis.lifecycle import Lifecycle
 from services.chassis.logging import get_logger
 from services.contracts.open_inference.v2 import grpc_predict_v2_pb2_grpc as v2_grpc
 from services.inference.deployment import Deployment
+from services.inference.fast_lane import PATH, FastInfer
 from services.inference.feature_client import CHANNEL_OPTIONS, FeatureClient
 from services.inference.metrics import InferenceMetrics
 from services.inference.model_cache import ModelCache
@@ -83,10 +85,12 @@ async def serve(settings: InferenceSettings, lifecycle: Lifecycle, clouds: Cloud
                 _following(deployment, settings.alias_poll_s),
                 _serving(settings, servicer) as grpc_port,
                 _serving_http(settings, clouds, api) as http_port,
+                _serving_fast(settings, FastInfer(predictor, metrics)) as fast_port,
             ):
                 lifecycle.ready(_GRPC)
                 lifecycle.ready(_HTTP)
-                get_logger().info("serving", grpc_port=grpc_port, http_port=http_port, model=settings.model)
+                ports = {"grpc_port": grpc_port, "http_port": http_port, "fast_port": fast_port}
+                get_logger().info("serving", **ports, model=settings.model)
                 await lifecycle.wait_stopped()
                 lifecycle.not_ready(_GRPC, "stopping")
     finally:
@@ -122,7 +126,17 @@ async def _serving(settings: InferenceSettings, servicer: InferenceServicer) -> 
 
 
 @asynccontextmanager
-async def _serving_http(settings: InferenceSettings, clouds: CloudSettings, api: FastAPI) -> AsyncIterator[int]:
+async def _serving_fast(settings: InferenceSettings, infer: FastInfer) -> AsyncIterator[int | None]:
+    if not settings.fast_lane:
+        yield None
+        return
+    address = f"{settings.host}:{settings.fast_port}"
+    async with fastlane_server(address, {PATH: infer}, grace_s=settings.drain_s) as port:
+        yield port
+
+
+@asynccontextmanager
+async def _serving_http(settings: InferenceSettings, clouds: CloudSettings, api: ASGIApp) -> AsyncIterator[int]:
     port = clouds.port(settings.http_port, own_is_told="http_port" in settings.model_fields_set)
     async with http_server(api, settings.host, port, grace_s=math.ceil(settings.drain_s)):
         yield port

@@ -14,7 +14,7 @@ from services.chassis.errors import DeadlineExceeded, NotFound, Unavailable
 from services.contracts.features.v1 import features_pb2
 from services.contracts.inference.v1.predictions_pb2 import PredictionRecord
 from services.contracts.open_inference.v2 import grpc_predict_v2_pb2 as v2
-from services.inference.call import Assignment, CallReader, InferCall, read_assignment
+from services.inference.call import Assignment, CallReader, InferCall, Told, read_assignment
 from services.inference.contract import ModelContract
 from services.inference.feature_client import EntityRows, Vectors
 from services.inference.loaded_model import OUTPUT, LoadedModel
@@ -27,11 +27,15 @@ Metadata = Iterable[tuple[str, str | bytes]]
 
 
 class CurrentModel(Protocol):
-    """Where the served version is found."""
+    """Where the loaded versions are found."""
 
     @property
     def current(self) -> LoadedModel | None:
-        """None while there is none."""
+        """The version that serves, None while there is none."""
+
+    @property
+    def loaded(self) -> tuple[LoadedModel, ...]:
+        """That version, then the ones that answer by their number."""
 
     @property
     def detail(self) -> str:
@@ -56,11 +60,15 @@ class _Serving:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Answered:
+class Begun:
+    """A call that was read and found good; its score is to come. `deadline` is on the monotonic clock."""
+
     model: LoadedModel
+    scorer: Scorer
     call: InferCall
     assignment: Assignment
-    scored: Scored
+    deadline: float | None
+    started: float
 
 
 class Predictor:
@@ -88,46 +96,64 @@ class Predictor:
         self._now = now
         self._limits = limits
         self._max_call_rows = max_call_rows
-        self._latest: _Serving | None = None
+        self._servings: dict[LoadedModel, _Serving] = {}
+
+    @property
+    def name(self) -> str:
+        """The registered model's."""
+        return self._name
 
     def model(self, name: str, version: str) -> LoadedModel:
-        """The loaded version. Raises NotFound for another name or version, Unavailable if none is loaded."""
+        """That version, or without one what serves. Raises NotFound if it is not here, Unavailable if nothing is."""
         if name != self._name:
             raise NotFound(f"model {name!r} is not served here; expected {self._name!r}")
-        current = self._deployment.current
-        if current is None:
+        loaded = self._deployment.loaded
+        if not loaded:
             raise Unavailable(f"no version of {name!r} is loaded as {self._variant}: {self._deployment.detail}")
-        if version not in ("", current.version):
-            raise NotFound(f"version {version!r} of {name!r} is not loaded; {current.version!r} is")
-        return current
+        for model in loaded:
+            if version in ("", model.version):
+                return model
+        here = " and ".join(repr(model.version) for model in loaded)
+        raise NotFound(f"version {version!r} of {name!r} is not loaded; {here} {'are' if loaded[1:] else 'is'}")
 
     async def infer(
         self, request: v2.ModelInferRequest, metadata: Metadata, time_left_s: float | None
     ) -> v2.ModelInferResponse:
         """Scores and records every row of the call, or raises a SlipwayError and records none."""
+        told = {key: value for key, value in metadata if isinstance(value, str)}
+        begun = self.begin(request, told.get, time_left_s)
+        return self.end(begun, await _score(begun))
+
+    def begin(self, request: v2.ModelInferRequest, told: Told, time_left_s: float | None) -> Begun:
+        """Reads a call. Raises a SlipwayError if it cannot be answered, whatever its score."""
         started = time.perf_counter()
         if time_left_s is not None and time_left_s <= 0:
             raise DeadlineExceeded("the call's deadline has passed")
         deadline = None if time_left_s is None else time.monotonic() + time_left_s
         serving = self._serving(self.model(request.model_name, request.model_version))
-        assignment = read_assignment(metadata, self._variant)
+        assignment = read_assignment(told, self._variant)
         call = serving.reader.read(request)
         self._records.check_room(len(call.entity_ids))
-        scored = await _score(serving.scorer, call, deadline)
-        latency_s = time.perf_counter() - started
-        answered = _Answered(serving.model, call, assignment, scored)
-        self._records.add(_records_of(answered, self._now(), latency_s))
+        return Begun(serving.model, serving.scorer, call, assignment, deadline, started)
+
+    def end(self, begun: Begun, scored: Scored) -> v2.ModelInferResponse:
+        """Records every row and makes the answer. Raises Overloaded if there is no room for the records."""
+        latency_s = time.perf_counter() - begun.started
+        self._records.add(_records_of(begun, scored, self._now(), latency_s))
         self._count(scored, latency_s)
-        return _response(answered)
+        return _response(begun, scored)
 
     def _serving(self, model: LoadedModel) -> _Serving:
-        if self._latest is None or self._latest.model is not model:
-            self._latest = _Serving(
+        serving = self._servings.get(model)
+        if serving is None:
+            loaded = self._deployment.loaded
+            self._servings = {each: kept for each, kept in self._servings.items() if each in loaded}
+            serving = self._servings[model] = _Serving(
                 model,
                 CallReader(model.contract, self._now, self._max_call_rows),
                 Scorer(model, partial(self._fetch, model.contract), self._limits, self._metrics),
             )
-        return self._latest
+        return serving
 
     def _count(self, scored: Scored, latency_s: float) -> None:
         self._metrics.latency.observe(latency_s)
@@ -136,8 +162,8 @@ class Predictor:
         self._metrics.stale.inc(scored.statuses.count(features_pb2.FEATURE_STATUS_STALE))
 
 
-def _records_of(answered: _Answered, processed_at: datetime, latency_s: float) -> list[PredictionRecord]:
-    model, call, assignment, scored = answered.model, answered.call, answered.assignment, answered.scored
+def _records_of(begun: Begun, scored: Scored, processed_at: datetime, latency_s: float) -> list[PredictionRecord]:
+    model, call, assignment = begun.model, begun.call, begun.assignment
     width = len(model.contract.features)
     as_of, processed = to_proto(from_us(call.as_of_us)), to_proto(processed_at)
     return [
@@ -164,19 +190,19 @@ def _records_of(answered: _Answered, processed_at: datetime, latency_s: float) -
     ]
 
 
-async def _score(scorer: Scorer, call: InferCall, deadline: float | None) -> Scored:
-    if call.entity_rows is not None:
-        return await scorer.score_entities(call.entity_rows, deadline)
-    assert call.vectors is not None
-    return scorer.score_vectors(call.vectors)
+async def _score(begun: Begun) -> Scored:
+    if begun.call.entity_rows is not None:
+        return await begun.scorer.score_entities(begun.call.entity_rows, begun.deadline)
+    assert begun.call.vectors is not None
+    return begun.scorer.score_vectors(begun.call.vectors)
 
 
-def _response(answered: _Answered) -> v2.ModelInferResponse:
-    model, call, scored = answered.model, answered.call, answered.scored
+def _response(begun: Begun, scored: Scored) -> v2.ModelInferResponse:
+    model, call = begun.model, begun.call
     response = v2.ModelInferResponse(model_name=model.name, model_version=model.version, id=call.request_id)
     parameters = response.parameters
     parameters["prediction_id"].string_param = call.row_id(0)
-    parameters["variant"].string_param = answered.assignment.variant
+    parameters["variant"].string_param = begun.assignment.variant
     _flag(response, "missing", features_pb2.FEATURE_STATUS_MISSING, scored.statuses, model.contract.features)
     _flag(response, "stale", features_pb2.FEATURE_STATUS_STALE, scored.statuses, model.contract.features)
     if scored.watermark:

@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from time import monotonic
 
 import numpy as np
@@ -73,7 +74,11 @@ class Scorer:
         self._start_is_scheduled = False
 
     async def score_entities(self, rows: EntityRows, deadline: float | None = None) -> Scored:
-        """Fetches the vectors and runs the model. `deadline` is on the monotonic clock.
+        """Fetches the vectors and runs the model. `deadline` is on the monotonic clock. Raises what `submit` does."""
+        return await self.submit(rows, deadline)
+
+    def submit(self, rows: EntityRows, deadline: float | None = None) -> asyncio.Future[Scored]:
+        """The same, as a future; who cancels it is not waited for.
 
         Raises DeadlineExceeded before any work, Overloaded when too many rows wait, and what the features
         service says of these rows.
@@ -89,12 +94,35 @@ class Scorer:
         if not self._start_is_scheduled:
             self._start_is_scheduled = True
             loop.call_soon(self._start)
-        return await waiting.answer
+        return waiting.answer
 
     def score_vectors(self, vectors: NDArray[np.float32]) -> Scored:
         """Runs the model on vectors that the caller brought; NaN counts as missing."""
+        return self._of_vectors(vectors, self.model.probabilities(vectors))
+
+    def score_together(self, calls: Sequence[NDArray[np.float32]]) -> list[Scored | Conflict]:
+        """The same for the vectors of several calls in one run; of a call that the model fails on, its error."""
+        if len(calls) > 1:
+            try:
+                found = self.model.probabilities(np.concatenate(calls))
+            except Conflict:
+                return [self._score_alone(vectors) for vectors in calls]
+            ends = list(accumulate(len(vectors) for vectors in calls))
+            return [
+                self._of_vectors(vectors, found[end - len(vectors) : end])
+                for vectors, end in zip(calls, ends, strict=True)
+            ]
+        return [self._score_alone(vectors) for vectors in calls]
+
+    def _score_alone(self, vectors: NDArray[np.float32]) -> Scored | Conflict:
+        try:
+            return self.score_vectors(vectors)
+        except Conflict as error:
+            return error
+
+    def _of_vectors(self, vectors: NDArray[np.float32], probabilities: NDArray[np.float32]) -> Scored:
         statuses = np.where(np.isnan(vectors), _MISSING, _PRESENT).tobytes()
-        return Scored(self.model.probabilities(vectors), vectors, statuses, "")
+        return Scored(probabilities, vectors, statuses, "")
 
     def _start(self) -> None:
         self._start_is_scheduled = False

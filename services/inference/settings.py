@@ -9,12 +9,12 @@ from pydantic import Field
 
 from services.chassis.settings import ServiceSettings
 
-DEFAULT_PORTS = {"champion": (9106, 8106, 9206), "challenger": (9107, 8107, 9207)}
+DEFAULT_PORTS = {"champion": (9106, 8106, 9206, 9116), "challenger": (9107, 8107, 9207, 9117)}
 
 
 def _default_port(told: dict[str, Any], which: int) -> int:
-    """gRPC, HTTP and ops by variant; 0 for a variant that is refused anyway."""
-    return DEFAULT_PORTS.get(told.get("variant", ""), (0, 0, 0))[which]
+    """gRPC, HTTP, ops and fast lane by variant; 0 for a variant that is refused anyway."""
+    return DEFAULT_PORTS.get(told.get("variant", ""), (0, 0, 0, 0))[which]
 
 
 class InferenceSettings(ServiceSettings):
@@ -30,6 +30,10 @@ class InferenceSettings(ServiceSettings):
     """Port of its REST form, of the clouds' container contracts, and of /docs."""
     ops_port: int = Field(default_factory=lambda told: _default_port(told, 2), ge=0, le=65535)
     """Port of /metrics, /live and /ready."""
+    fast_port: int = Field(default_factory=lambda told: _default_port(told, 3), ge=0, le=65535)
+    """Port of the fast lane: ModelInfer alone, over gRPC."""
+    fast_lane: bool = True
+    """Whether there is a fast lane; without it ModelInfer is answered on the gRPC port, as ever."""
     mlflow: str = "http://127.0.0.1:5000"
     """URL of the MLflow server, which also proxies its artifacts."""
     features: str = "127.0.0.1:9104"

@@ -17,6 +17,8 @@ ROUTING_KEY = "x-routing-key"
 _REQUEST_ID = "x-request-id"
 _VARIANT, _RELEASE, _WEIGHT = "x-slipway-variant", "x-slipway-release", "x-slipway-weight"
 _INFERENCE = "/inference.GRPCInferenceService/"
+_HOT = f"{_INFERENCE}ModelInfer"
+_ALL_METHODS = "-grpc"
 _ONLY_INFERENCE = "only inference.GRPCInferenceService is served here\n"
 
 
@@ -43,7 +45,7 @@ def discovery_response(split: Split, timeout: str = "5s") -> dict[str, Any]:
 
 
 def route_configuration(split: Split, timeout: str) -> dict[str, Any]:
-    """Inference calls by weight, everything else 404."""
+    """Inference calls by weight, ModelInfer to the clusters of its own; everything else 404."""
     return {
         "name": ROUTE_CONFIG,
         "virtual_hosts": [
@@ -51,7 +53,8 @@ def route_configuration(split: Split, timeout: str) -> dict[str, Any]:
                 "name": "inference",
                 "domains": ["*"],
                 "routes": [
-                    {"match": {"prefix": _INFERENCE}, "route": _weighted_route(split, timeout)},
+                    {"match": {"path": _HOT}, "route": _weighted_route(split, timeout)},
+                    {"match": {"prefix": _INFERENCE}, "route": _weighted_route(split, timeout, _ALL_METHODS)},
                     {
                         "match": {"prefix": "/"},
                         "direct_response": {"status": 404, "body": {"inline_string": _ONLY_INFERENCE}},
@@ -62,9 +65,9 @@ def route_configuration(split: Split, timeout: str) -> dict[str, Any]:
     }
 
 
-def _weighted_route(split: Split, timeout: str) -> dict[str, Any]:
-    challenger = _cluster(CHALLENGER, split.challenger_weight, split.release_id)
-    champion = _cluster(CHAMPION, TOTAL_WEIGHT - split.challenger_weight, split.release_id)
+def _weighted_route(split: Split, timeout: str, clusters: str = "") -> dict[str, Any]:
+    challenger = _cluster(CHALLENGER, split.challenger_weight, split.release_id, clusters)
+    champion = _cluster(CHAMPION, TOTAL_WEIGHT - split.challenger_weight, split.release_id, clusters)
     return {
         "timeout": timeout,
         "hash_policy": [_salted_hash(ROUTING_KEY, split.release_id), _salted_hash(_REQUEST_ID, split.release_id)],
@@ -80,10 +83,10 @@ def _salted_hash(header: str, release_id: str) -> dict[str, Any]:
     return {"header": {"header_name": header, "regex_rewrite": rewrite}, "terminal": True}
 
 
-def _cluster(variant: str, weight: int, release_id: str) -> dict[str, Any]:
+def _cluster(variant: str, weight: int, release_id: str, suffix: str) -> dict[str, Any]:
     headers = {_VARIANT: variant, _WEIGHT: str(weight)} | ({_RELEASE: release_id} if release_id else {})
     return {
-        "name": variant,
+        "name": variant + suffix,
         "weight": weight,
         "request_headers_to_remove": [] if release_id else [_RELEASE],
         "request_headers_to_add": [

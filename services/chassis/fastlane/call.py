@@ -39,7 +39,7 @@ class Call:
     ) -> None:
         self._connection = connection
         self._headers = headers
-        self._on_cancel: Callable[[], None] | None = None
+        self._on_cancel: Callable[[], object] | None = None
         self.stream = stream
         self.method: str = ""
         self.deadline: float | None = None
@@ -78,7 +78,7 @@ class Call:
             self.done = True
             self._connection.send_status(self, code, details)
 
-    def on_cancel(self, react: Callable[[], None]) -> None:
+    def on_cancel(self, react: Callable[[], object]) -> None:
         """Calls `react` when the caller gives up before an answer; at once if it already has."""
         self._on_cancel = react
         if self.done:

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,12 +32,18 @@ def test_envoy_accepts_the_bootstrap(tmp_path: Path) -> None:
 
 def test_the_bootstrap_asks_for_the_routes_that_the_router_gives() -> None:
     given = routes.route_configuration(routes.Split("v2", 500), "5s")
-    weighted = given["virtual_hosts"][0]["routes"][0]["route"]["weighted_clusters"]["clusters"]
     clusters = {cluster["name"] for cluster in bootstrap.envoy_config()["static_resources"]["clusters"]}
 
     assert given["name"] == bootstrap.ROUTE_CONFIG
-    assert [cluster["name"] for cluster in weighted] == ["challenger", "champion"], "the challenger is drawn first"
-    assert {cluster["name"] for cluster in weighted} < clusters
+    assert clusters_of(given, 0) == ["challenger", "champion"], "ModelInfer; the challenger is drawn first"
+    assert clusters_of(given, 1) == ["challenger-grpc", "champion-grpc"], "the other methods"
+    assert {*clusters_of(given, 0), *clusters_of(given, 1)} < clusters
+
+
+def clusters_of(given: dict[str, Any], route: int) -> list[str]:
+    """Those that a route chooses among."""
+    found = given["virtual_hosts"][0]["routes"][route]["route"]["weighted_clusters"]["clusters"]
+    return [cluster["name"] for cluster in found]
 
 
 @pytest.mark.parametrize("weight", [0, 1, 2500, 10_000])

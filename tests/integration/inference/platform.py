@@ -113,10 +113,11 @@ class Versions:
 class Inference:
     """A running inference process and a client of it."""
 
-    def __init__(self, running: Running, address: str, http_address: str) -> None:
+    def __init__(self, running: Running, address: str, http_address: str, fast_address: str) -> None:
         self.running = running
         self.address = address
         self.http_address = http_address
+        self.fast_address = fast_address
         self._channel = grpc.insecure_channel(address)
         self.stub = v2_grpc.GRPCInferenceServiceStub(self._channel)
 
@@ -154,10 +155,10 @@ class Inference:
 @contextmanager
 def run_inference(env: Mapping[str, str], *, ready: bool = True) -> Iterator[Inference]:
     """The process, ready, with a client; it is stopped at the end."""
-    port, http_port = free_port(), free_port()
-    ports = {"SLIPWAY_GRPC_PORT": str(port), "SLIPWAY_HTTP_PORT": str(http_port)}
+    port, http_port, fast_port = free_port(), free_port(), free_port()
+    ports = {"SLIPWAY_GRPC_PORT": str(port), "SLIPWAY_HTTP_PORT": str(http_port), "SLIPWAY_FAST_PORT": str(fast_port)}
     with run_service("services.inference", env={**ports, **env}, ready=ready) as running:
-        inference = Inference(running, f"127.0.0.1:{port}", f"127.0.0.1:{http_port}")
+        inference = Inference(running, *(f"127.0.0.1:{each}" for each in (port, http_port, fast_port)))
         try:
             yield inference
         finally:

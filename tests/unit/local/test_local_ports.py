@@ -8,7 +8,7 @@ from dataclasses import asdict
 import pytest
 
 from deploy.local.ports import Ports, local_ports
-from deploy.local.processes import SERVICES
+from deploy.local.processes import SERVICES, local_fast_lane
 from services.chassis.errors import Invalid
 from tests.support.process import REPOSITORY
 
@@ -22,10 +22,10 @@ def test_every_port_is_somebodys_alone() -> None:
 def test_the_table_in_the_architecture_is_the_one_in_the_code() -> None:
     page = (REPOSITORY / "docs/architecture.md").read_text()
     table = page.partition("## Ports on a laptop")[2].partition("\nSettings that")[0]
-    rows = re.findall(r"^\| ([a-z-]+) \| *(\d*) *\| *(\d*) *\| *(\d*) *\|$", table, re.MULTILINE)
+    rows = re.findall(r"^\| ([a-z-]+) \| *(\d*) *\| *(\d*) *\| *(\d*) *\| *(\d*) *\|$", table, re.MULTILINE)
 
     told = {
-        name: {kind: int(port) for kind, port in zip(("grpc", "http", "ops"), ports, strict=True) if port}
+        name: {kind: int(port) for kind, port in zip(("grpc", "http", "ops", "fast"), ports, strict=True) if port}
         for name, *ports in rows
     }
 
@@ -54,3 +54,13 @@ def test_ports_of_a_part_have_its_name_as_kind() -> None:
     assert Ports().of("kafka") == {"kafka": 9092, "controller": 9093}
     assert Ports().of("features") == {"grpc": 9104, "ops": 9204}
     assert Ports().of("features-stream") == {"ops": 9203}
+
+
+def test_the_fast_lane_is_on_unless_it_is_turned_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert local_fast_lane()
+    monkeypatch.setenv("SLIPWAY_FAST_LANE", "false")
+    assert not local_fast_lane()
+
+    monkeypatch.setenv("SLIPWAY_FAST_LANE", "no")
+    with pytest.raises(Invalid, match="SLIPWAY_FAST_LANE: expected true or false, got 'no'"):
+        local_fast_lane()

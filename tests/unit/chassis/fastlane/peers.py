@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -60,13 +60,15 @@ class Transport(asyncio.Transport):
 class Server:
     """A connection with an echo, and a method that holds its calls until it is told."""
 
-    def __init__(self, limits: Limits | None = None, **methods: Method) -> None:
+    def __init__(
+        self, limits: Limits | None = None, methods: Mapping[str, Method] | None = None, **named: Method
+    ) -> None:
         self.transport = Transport()
         self.held: list[Call] = []
         self.batches: list[int] = []
         found: dict[str, Method] = {ECHO: self._echo, HOLD: self.held.extend}
         self.connection = Connection(
-            found | {f"/test.Test/{name}": method for name, method in methods.items()},
+            {**found, **(methods or {}), **{f"/test.Test/{name}": method for name, method in named.items()}},
             limits or Limits(),
             lambda _: None,
             tls=False,
