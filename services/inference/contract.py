@@ -8,8 +8,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from services.chassis.errors import Invalid
 from services.contracts.features.v1 import features_pb2
+from services.inference.refusal import Check, Refused
 
 _DATATYPES = {
     features_pb2.DATA_TYPE_STRING: "BYTES",
@@ -55,20 +55,20 @@ class ModelContract(BaseModel):
 
 
 def parse_contract(raw: bytes, model: str) -> ModelContract:
-    """The contract of a version of `model`. Raises Invalid if it is malformed or another model's."""
+    """The contract of a version of `model`. Raises Refused if it is malformed or another model's."""
     try:
         contract = ModelContract.model_validate_json(raw)
     except ValidationError as error:
-        raise Invalid(f"contract.json: {error}") from error
+        raise Refused(Check.CONTRACT, f"contract.json: {error}") from error
     if contract.model != model:
-        raise Invalid(f"contract.json is of model {contract.model!r}, expected {model!r}")
+        raise Refused(Check.CONTRACT, f"contract.json is of model {contract.model!r}, expected {model!r}")
     return contract
 
 
 def check_schema(contract: ModelContract, schema: features_pb2.GetFeatureServiceSchemaResponse) -> None:
-    """Raises Invalid unless the features service asks for and gives exactly what the model was trained on."""
+    """Raises Refused unless the features service asks for and gives exactly what the model was trained on."""
     if tuple(schema.features) != contract.features:
-        raise Invalid(_features_differ(contract, tuple(schema.features)))
+        raise Refused(Check.CONTRACT, _features_differ(contract, tuple(schema.features)))
     _same_columns("join keys", contract.join_keys, schema.join_keys)
     _same_columns("request fields", contract.request_fields, schema.request_fields)
 
@@ -89,4 +89,6 @@ def _same_columns(what: str, ours: Sequence[ColumnContract], theirs: Sequence[fe
     expected = sorted((column.name, column.datatype) for column in ours)
     got = sorted((field.name, _DATATYPES.get(field.data_type, "unknown")) for field in theirs)
     if expected != got:
-        raise Invalid(f"{what}: the model was trained with {expected}, the features service asks for {got}")
+        raise Refused(
+            Check.CONTRACT, f"{what}: the model was trained with {expected}, the features service asks for {got}"
+        )

@@ -1,26 +1,37 @@
-"""Which version this deployment serves: it follows an MLflow alias, and lets nothing unchecked take over."""
+"""Which versions this deployment serves: it follows an MLflow alias, and lets nothing unchecked take over."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-from services.chassis.errors import Invalid, Unavailable
+from services.chassis.errors import Conflict, Invalid, NotFound, SlipwayError, Unavailable
 from services.chassis.lifecycle import Lifecycle
 from services.chassis.logging import get_logger
-from services.inference.contract import check_schema, parse_contract
+from services.inference.contract import ModelContract, check_schema, parse_contract
 from services.inference.feature_client import FeatureClient
-from services.inference.loaded_model import LoadedModel, load
+from services.inference.loaded_model import LoadedModel, check_digest, load
 from services.inference.metrics import InferenceMetrics
 from services.inference.model_cache import Artifacts, ModelCache
-from services.inference.registry import ModelRegistry, ModelVersion
+from services.inference.refusal import Check, Refused
+from services.inference.registry import DIGEST_TAG, ModelRegistry, ModelVersion
+from services.inference.trial import prove
 
 PART = "model"
 _MAX_CONTRACT_BYTES = 4 * 1024 * 1024
+# While a version carries it, a release is in progress.
+_RELEASE_ALIAS = "challenger"
+
+Prove = Callable[[Artifacts, bytes], Awaitable[None]]
+Announce = Callable[[bool], Awaitable[None]]
 
 
 class Deployment:
-    """Holds the served version and follows the alias. A swap is one assignment of an immutable model.
+    """Holds the served version and follows the alias. A swap is one assignment of immutable models.
+
+    The version that served before stays loaded and answers by its number until another takes over or, after
+    `previous_kept_s` at least, no release is in progress: no version carries the alias `challenger`.
 
     Ready once a version is loaded, or MLflow says that there is no such alias (yet).
     """
@@ -37,23 +48,46 @@ class Deployment:
         lifecycle: Lifecycle,
         max_model_bytes: int,
         refused_retry_s: float,
+        previous_kept_s: float = 60.0,
+        prove: Prove = prove,
+        announce: Announce | None = None,
     ) -> None:
+        """`prove` tries a version where it can do no harm; `announce` is told whether any serves, when that changes."""
         self._model = model
         self._variant = variant
         self._registry = registry
         self._cache = cache
         self._features = features
+        self._prove = prove
+        self._announce = announce
         self._metrics = metrics
         self._lifecycle = lifecycle
         self._max_model_bytes = max_model_bytes
         self._refused_retry_s = refused_retry_s
-        self.current: LoadedModel | None = None
-        """The version that serves, or None. Read it once for a call."""
+        self._previous_kept_s = previous_kept_s
+        self.loaded: tuple[LoadedModel, ...] = ()
+        """The version that serves, then the one before it. Read it once for a call."""
+        self.wanted: str | None = None
+        """The version that the alias named at the last look; None if there was no such alias."""
+        self._swapped_at = 0.0
         self._confirmed = False
-        self._refused: dict[str, tuple[float, str]] = {}
-        self.detail = ""
+        self._announced: bool | None = None
+        self._proven: set[str] = set()
+        self._refused: dict[str, tuple[float, Conflict]] = {}
+        self._problem: SlipwayError | None = None
+        self._looking = asyncio.Lock()
+        self._wait(Unavailable(f"looking up alias {variant!r} of {model!r}"))
+
+    @property
+    def current(self) -> LoadedModel | None:
+        """The version that serves, or None."""
+        loaded = self.loaded
+        return loaded[0] if loaded else None
+
+    @property
+    def detail(self) -> str:
         """Why the alias's version is not the one that is served; "" when it is."""
-        self._wait(f"looking up alias {variant!r} of {model!r}")
+        return str(self._problem or "")
 
     async def follow(self, poll_s: float) -> None:
         """Runs until cancelled."""
@@ -63,40 +97,67 @@ class Deployment:
 
     async def poll(self) -> None:
         """One look at the alias, and the swap if it names another version. Raises nothing."""
-        try:
-            await self._follow_alias()
-        except Unavailable as error:
-            self._wait(str(error))
-        except Exception as error:  # the served version must go on, whatever a new one does
-            get_logger().exception("alias_poll_failed")
-            self._wait(f"{type(error).__name__}: {error}")
+        async with self._looking:
+            try:
+                await self._follow_alias()
+            except Unavailable as error:
+                self._wait(error)
+            except Exception as error:  # the served version must go on, whatever a new one does
+                get_logger().exception("alias_poll_failed")
+                self._wait(SlipwayError(f"{type(error).__name__}: {error}"))
+            await self._tell()
+
+    async def load_now(self) -> None:
+        """Looks at the alias, also at a version that was refused; returns when its version serves.
+
+        Raises NotFound if there is no such alias, Conflict if its version fails a check, Unavailable if a part does not
+        answer.
+        """
+        self._refused.clear()
+        await self.poll()
+        if self._problem is not None:
+            raise self._problem
+
+    async def unload(self, version: str = "") -> None:
+        """Lets go of that version, or of all. Raises Conflict for the one that serves while there is the alias."""
+        async with self._looking:
+            named = (await self._registry.aliases(self._model)).get(self._variant)
+            going = [model for model in self.loaded if version in ("", model.version)]
+            if version and not going:
+                raise NotFound(f"version {version!r} of {self._model!r} is not loaded")
+            if named is not None and self.current in going:
+                what = f"the alias {self._variant!r} decides what serves, and it names version {named}"
+                raise Conflict(f"model {self._model!r} stays loaded: {what}; move or delete the alias")
+            self._let_go(self.loaded if self.current in going else going)
+            await self._tell()
 
     async def _follow_alias(self) -> None:
         try:
-            wanted = await self._registry.version_of(self._model, self._variant)
+            aliases = await self._registry.aliases(self._model)
         except Unavailable as unavailable:
             if self.current is None:
                 await self._serve_from_cache(unavailable)
             raise
-        if wanted is None:
-            self._say(f"model {self._model!r} has no alias {self._variant!r}")
+        self.wanted = aliases.get(self._variant)
+        self._let_go(self._outlived(aliases))
+        if self.wanted is None:
+            self._say(NotFound(f"model {self._model!r} has no alias {self._variant!r}"))
             self._lifecycle.ready(PART)
-        elif self._confirmed and self.current is not None and self.current.version == wanted:
-            self._say("")
+        elif self._confirmed and self.current is not None and self.current.version == self.wanted:
+            self._say(None)
         else:
-            await self._take_over(wanted)
+            await self._take_over(self.wanted)
 
     async def _take_over(self, wanted: str) -> None:
-        until, why = self._refused.get(wanted, (0.0, ""))
-        if time.monotonic() < until:
-            self._wait(why)
+        until, refusal = self._refused.get(wanted, (0.0, None))
+        if refusal is not None and time.monotonic() < until:
+            self._wait(refusal)
             return
         try:
             version = await self._registry.describe(self._model, wanted)
-            artifacts, onnx = await self._obtain(version)
-            model = await self._checked(artifacts, onnx)
-        except Invalid as error:
-            self._refuse(wanted, str(error))
+            artifacts, model, onnx = await self._warm(version) or await self._new(version)
+        except Refused as error:
+            self._refuse(wanted, error)
             return
         self._swap(model)
         self._confirmed = True
@@ -105,57 +166,103 @@ class Deployment:
         except OSError as error:
             get_logger().warning("model_not_cached", version=wanted, error=str(error))
 
-    async def _obtain(self, version: ModelVersion) -> tuple[Artifacts, bytes]:
+    async def _warm(self, version: ModelVersion) -> tuple[Artifacts, LoadedModel, None] | None:
+        """What is loaded already, if it is that version with those bytes."""
+        for model in self.loaded:
+            if (model.version, model.onnx_sha256) == (version.version, version.onnx_sha256):
+                await self._check_features(model.contract)
+                return Artifacts(version=version, contract=model.contract), model, None
+        return None
+
+    async def _new(self, version: ModelVersion) -> tuple[Artifacts, LoadedModel, bytes]:
         folder = await self._registry.artifacts_of(version)
-        contract = parse_contract(
-            await self._registry.download(folder, "contract.json", _MAX_CONTRACT_BYTES), version.model
-        )
-        onnx = await asyncio.to_thread(self._cache.onnx, version.onnx_sha256) if version.onnx_sha256 else None
+        raw_contract = await self._registry.download(folder, "contract.json", _MAX_CONTRACT_BYTES)
+        artifacts = Artifacts(version=version, contract=parse_contract(raw_contract, version.model))
+        if not version.onnx_sha256:
+            raise Refused(Check.DIGEST, f"the tag {DIGEST_TAG} says nothing, expected the digest of model.onnx")
+        onnx = await asyncio.to_thread(self._cache.onnx, version.onnx_sha256)
         if onnx is None:
             onnx = await self._registry.download(folder, "model.onnx", self._max_model_bytes)
-        return Artifacts(version=version, contract=contract), onnx
+        return artifacts, await self._checked(artifacts, onnx), onnx
 
     async def _checked(self, artifacts: Artifacts, onnx: bytes) -> LoadedModel:
-        check_schema(artifacts.contract, await self._features.schema(artifacts.contract.feature_service))
-        return await asyncio.to_thread(load, artifacts, onnx)
+        await self._check_features(artifacts.contract)
+        check_digest(artifacts.version, onnx)
+        if artifacts.version.onnx_sha256 not in self._proven:
+            await self._prove(artifacts, onnx)
+        model = await asyncio.to_thread(load, artifacts, onnx)
+        self._proven.add(model.onnx_sha256)
+        return model
+
+    async def _check_features(self, contract: ModelContract) -> None:
+        try:
+            schema = await self._features.schema(contract.feature_service)
+        except Invalid as error:
+            raise Refused(Check.CONTRACT, str(error)) from error
+        check_schema(contract, schema)
 
     async def _serve_from_cache(self, why: Unavailable) -> None:
         """What was served before is served again, until MLflow confirms it. Raises Unavailable if it cannot be."""
         artifacts = await asyncio.to_thread(self._cache.last_served, self._model, self._variant)
         onnx = await asyncio.to_thread(self._cache.onnx, artifacts.version.onnx_sha256) if artifacts else None
-        if artifacts is None or onnx is None:
+        if artifacts is None:
             raise Unavailable(f"{why}, and nothing was served before") from why
+        cached = f"{why}, and the cached version {artifacts.version.version}"
+        if onnx is None:
+            raise Unavailable(f"{cached} is damaged or gone") from why
         try:
             self._swap(await self._checked(artifacts, onnx))
-        except Invalid as error:
-            raise Unavailable(f"{why}, and the cached version {artifacts.version.version} fails: {error}") from why
+        except Refused as error:
+            raise Unavailable(f"{cached} fails: {error}") from why
 
-    def _keep(self, artifacts: Artifacts, onnx: bytes) -> None:
-        self._cache.keep_onnx(onnx)
+    def _keep(self, artifacts: Artifacts, onnx: bytes | None) -> None:
+        if onnx is not None:
+            self._cache.keep_onnx(onnx)
         self._cache.note_served(self._variant, artifacts)
 
     def _swap(self, model: LoadedModel) -> None:
-        previous = self.current.version if self.current else None
-        self.current = model
+        previous = self.current
+        if model is not previous:
+            self.loaded = (model, previous) if previous is not None else (model,)
+            self._swapped_at = time.monotonic()
+            self._metrics.serves(model.name, model.version, model.onnx_sha256)
+            told = {"version": model.version, "previous": previous.version if previous else None}
+            get_logger().info("model_serves", **told, onnx_sha256=model.onnx_sha256)
         self._refused.clear()
-        self._metrics.serves(model.name, model.version, model.onnx_sha256)
         self._lifecycle.ready(PART)
-        self._say("")
-        get_logger().info("model_serves", version=model.version, previous=previous, onnx_sha256=model.onnx_sha256)
+        self._say(None)
 
-    def _refuse(self, version: str, why: str) -> None:
-        told = f"version {version} was refused: {why}"
+    def _outlived(self, aliases: Mapping[str, str]) -> Sequence[LoadedModel]:
+        """The previous version, once its time is over."""
+        kept_long_enough = time.monotonic() - self._swapped_at >= self._previous_kept_s
+        return self.loaded[1:] if kept_long_enough and _RELEASE_ALIAS not in aliases else ()
+
+    def _let_go(self, going: Sequence[LoadedModel]) -> None:
+        if going:
+            self.loaded = tuple(model for model in self.loaded if model not in going)
+            get_logger().info("models_unloaded", versions=[model.version for model in going])
+            if self.current is None:
+                self._metrics.serves_nothing()
+
+    def _refuse(self, version: str, error: Refused) -> None:
+        told = Conflict(f"version {version} was refused: {error}")
         self._refused[version] = (time.monotonic() + self._refused_retry_s, told)
-        self._metrics.refusals.inc()
-        get_logger().error("model_refused", version=version, reason=why)
+        self._metrics.refusals.labels(error.check).inc()
+        get_logger().error("model_refused", version=version, check=error.check, reason=str(error))
         self._wait(told)
 
-    def _wait(self, why: str) -> None:
-        self._say(why)
+    def _wait(self, problem: SlipwayError) -> None:
+        self._say(problem)
         if self.current is None:
-            self._lifecycle.not_ready(PART, why)
+            self._lifecycle.not_ready(PART, str(problem))
 
-    def _say(self, detail: str) -> None:
-        if detail and detail != self.detail:
-            get_logger().info("deployment_waits", detail=detail)
-        self.detail = detail
+    def _say(self, problem: SlipwayError | None) -> None:
+        if problem is not None and str(problem) != self.detail:
+            get_logger().info("deployment_waits", detail=str(problem))
+        self._problem = problem
+
+    async def _tell(self) -> None:
+        serves = self.current is not None
+        if self._announce is not None and serves != self._announced:
+            self._announced = serves
+            await self._announce(serves)

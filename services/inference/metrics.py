@@ -41,7 +41,7 @@ class InferenceMetrics:
         )
         self.swaps = Counter("slipway_inference_swaps_total", "Versions that took over", registry=registry)
         self.refusals = Counter(
-            "slipway_inference_refused_versions_total", "Versions that failed a check", registry=registry
+            "slipway_inference_refused_versions_total", "Versions that failed a check", ["check"], registry=registry
         )
         self.recorder_queue = Gauge(
             "slipway_inference_recorder_queue_rows", "Records that wait for Kafka", registry=registry
@@ -53,3 +53,7 @@ class InferenceMetrics:
         self._model_info.clear()
         self._model_info.labels(model, self._variant, version, onnx_sha256).set(1)
         self.swaps.inc()
+
+    def serves_nothing(self) -> None:
+        """The version that served was let go of."""
+        self._model_info.clear()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
@@ -12,6 +13,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from services.chassis.logging import get_logger
 from services.inference.contract import ModelContract
 from services.inference.registry import ModelVersion
+
+# What comes from a tag must not name a path.
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 class Artifacts(BaseModel):
@@ -36,6 +40,8 @@ class ModelCache:
 
     def onnx(self, digest: str) -> bytes | None:
         """The bytes of that digest, or None if they are not here (or not whole)."""
+        if not _DIGEST.fullmatch(digest):
+            return None
         try:
             content = self._onnx_path(digest).read_bytes()
         except OSError:

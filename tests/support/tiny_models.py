@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -58,17 +58,46 @@ def logistic_onnx(
     return _serialized(graph)
 
 
-def identity_onnx() -> bytes:
-    """The first feature as the "probability", whatever it is: for models that give nonsense."""
-    constants = [numpy_helper.from_array(np.array(0, np.int64), "first")]
+def moody_onnx(mood: float = 42.0) -> bytes:
+    """0.5, but the second feature whatever it is where the first is `mood`: for models that give nonsense late."""
+    constants = [
+        numpy_helper.from_array(np.array(0, np.int64), "first"),
+        numpy_helper.from_array(np.array(1, np.int64), "second"),
+        numpy_helper.from_array(np.array(mood, np.float32), "mood"),
+        numpy_helper.from_array(np.array(0.5, np.float32), "half"),
+    ]
+    nodes = [
+        helper.make_node("Gather", ["features", "first"], ["a"], axis=1),
+        helper.make_node("Gather", ["features", "second"], ["b"], axis=1),
+        helper.make_node("Equal", ["a", "mood"], ["moody"]),
+        helper.make_node("Where", ["moody", "b", "half"], ["probability"]),
+    ]
+    return onnx_of(nodes, constants)
+
+
+def onnx_of(
+    nodes: Sequence[Any],
+    constants: Sequence[Any] = (),
+    *,
+    inputs: Sequence[Any] | None = None,
+    outputs: Sequence[Any] | None = None,
+    opsets: Mapping[str, int] | None = None,
+    **model: Any,
+) -> bytes:
+    """A model of these nodes, by default of the tiny problem's signature. `model`: further fields of the ModelProto."""
     graph = helper.make_graph(
-        [helper.make_node("Gather", ["features", "first"], ["probability"], axis=1)],
-        "identity",
-        [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["N", len(FEATURES)])],
-        [helper.make_tensor_value_info("probability", TensorProto.FLOAT, ["N"])],
+        nodes,
+        "made",
+        [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["N", len(FEATURES)])]
+        if inputs is None
+        else inputs,
+        [helper.make_tensor_value_info("probability", TensorProto.FLOAT, ["N"])] if outputs is None else outputs,
         constants,
     )
-    return _serialized(graph)
+    opset_imports = [helper.make_opsetid(domain, version) for domain, version in (opsets or {"": 17}).items()]
+    made = helper.make_model(graph, opset_imports=opset_imports, **({"ir_version": 9} | model))
+    content: bytes = made.SerializeToString()
+    return content
 
 
 def external_data_onnx(location: str) -> bytes:

@@ -65,9 +65,21 @@ class FakeFeatures:
 
 
 class FakeDeployment:
-    def __init__(self, current: LoadedModel | None, detail: str = "") -> None:
+    def __init__(self, current: LoadedModel | None, detail: str = "", previous: LoadedModel | None = None) -> None:
         self.current = current
+        self.previous = previous
         self.detail = detail
+        self.wanted: str | None = None
+
+    @property
+    def loaded(self) -> tuple[LoadedModel, ...]:
+        return tuple(model for model in (self.current, self.previous) if model is not None)
+
+    async def load_now(self) -> None:
+        raise NotImplementedError
+
+    async def unload(self, version: str = "") -> None:
+        raise NotImplementedError
 
 
 class FakeRecords:
