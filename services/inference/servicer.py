@@ -5,13 +5,14 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, Protocol
 
 import grpc
 
 from services import __version__
-from services.chassis.errors import NotFound, SlipwayError, Unavailable
-from services.chassis.grpc_server import status_of, unary
+from services.chassis.errors import Invalid, NotFound, SlipwayError, Unavailable
+from services.chassis.grpc_server import status_of, streaming, unary
 from services.contracts.open_inference.v2 import grpc_predict_v2_pb2 as v2
 from services.contracts.open_inference.v2 import grpc_predict_v2_pb2_grpc as v2_grpc
 from services.inference.loaded_model import OUTPUT
@@ -21,8 +22,23 @@ from services.inference.predictor import CurrentModel, Predictor
 SERVICE = v2.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
 DETAIL = "x-slipway-detail"
 PLATFORM = "onnxruntime_onnx"
+EXTENSIONS = ("model_repository",)
 
 Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class Repository(CurrentModel, Protocol):
+    """What is loaded, and how to change it."""
+
+    @property
+    def wanted(self) -> str | None:
+        """The version that the alias names, None without such an alias."""
+
+    async def load_now(self) -> None:
+        """Looks at the alias at once; raises if its version does not serve then."""
+
+    async def unload(self, version: str = "") -> None:
+        """Lets go of what the alias does not name."""
 
 
 class InferenceServicer(v2_grpc.GRPCInferenceServiceServicer):
@@ -32,7 +48,7 @@ class InferenceServicer(v2_grpc.GRPCInferenceServiceServicer):
     `x-slipway-detail`.
     """
 
-    def __init__(self, predictor: Predictor, deployment: CurrentModel, metrics: InferenceMetrics) -> None:
+    def __init__(self, predictor: Predictor, deployment: Repository, metrics: InferenceMetrics) -> None:
         self._predictor = predictor
         self._deployment = deployment
         self._metrics = metrics
@@ -43,11 +59,11 @@ class InferenceServicer(v2_grpc.GRPCInferenceServiceServicer):
 
     @unary
     async def ServerReady(self, request: v2.ServerReadyRequest, context: Context) -> v2.ServerReadyResponse:
-        return v2.ServerReadyResponse(ready=self._deployment.current is not None)
+        return v2.ServerReadyResponse(ready=bool(self._deployment.loaded))
 
     @unary
     async def ServerMetadata(self, request: v2.ServerMetadataRequest, context: Context) -> v2.ServerMetadataResponse:
-        return v2.ServerMetadataResponse(name="slipway-inference", version=__version__)
+        return v2.ServerMetadataResponse(name="slipway-inference", version=__version__, extensions=EXTENSIONS)
 
     @unary
     async def ModelReady(self, request: v2.ModelReadyRequest, context: Context) -> v2.ModelReadyResponse:
@@ -65,7 +81,8 @@ class InferenceServicer(v2_grpc.GRPCInferenceServiceServicer):
     @unary
     async def ModelMetadata(self, request: v2.ModelMetadataRequest, context: Context) -> v2.ModelMetadataResponse:
         model = self._predictor.model(request.name, request.version)
-        response = v2.ModelMetadataResponse(name=model.name, versions=[model.version], platform=PLATFORM)
+        versions = [loaded.version for loaded in self._deployment.loaded]
+        response = v2.ModelMetadataResponse(name=model.name, versions=versions, platform=PLATFORM)
         for column in model.contract.inputs:
             response.inputs.add(name=column.name, datatype=column.datatype, shape=[-1])
         response.outputs.add(name=OUTPUT, datatype="FP32", shape=[-1])
@@ -73,6 +90,63 @@ class InferenceServicer(v2_grpc.GRPCInferenceServiceServicer):
 
     @unary
     async def ModelInfer(self, request: v2.ModelInferRequest, context: Context) -> v2.ModelInferResponse:
+        return await self._infer(request, context)
+
+    @streaming
+    async def ModelStreamInfer(
+        self, request: AsyncIterator[v2.ModelInferRequest], context: Context
+    ) -> AsyncIterator[v2.ModelStreamInferResponse]:
+        async for each in request:
+            try:
+                yield v2.ModelStreamInferResponse(infer_response=await self._infer(each, context))
+            except SlipwayError as error:
+                failed = v2.ModelInferResponse(model_name=each.model_name, id=each.id)
+                yield v2.ModelStreamInferResponse(error_message=str(error), infer_response=failed)
+
+    @unary
+    async def RepositoryIndex(self, request: v2.RepositoryIndexRequest, context: Context) -> v2.RepositoryIndexResponse:
+        """Every loaded version, and the alias's if it is not among them."""
+        if request.repository_name:
+            raise Invalid(f"repository_name: expected none, for there is one registry; got {request.repository_name!r}")
+        response = v2.RepositoryIndexResponse()
+        loaded = [model.version for model in self._deployment.loaded]
+        for version in loaded:
+            response.models.add(name=self._predictor.name, version=version, state="READY")
+        wanted = self._deployment.wanted or ""
+        if not request.ready and (wanted or not loaded) and wanted not in loaded:
+            reason = self._deployment.detail
+            response.models.add(name=self._predictor.name, version=wanted, state="UNAVAILABLE", reason=reason)
+        return response
+
+    @unary
+    async def RepositoryModelLoad(
+        self, request: v2.RepositoryModelLoadRequest, context: Context
+    ) -> v2.RepositoryModelLoadResponse:
+        name = self._repository_model(request)
+        if request.parameters:
+            given = ", ".join(sorted(request.parameters))
+            raise Invalid(f"parameters: expected none, got {given}; a model comes from the registry, by its alias")
+        await self._deployment.load_now()
+        return v2.RepositoryModelLoadResponse(model_name=name, isLoaded=True)
+
+    @unary
+    async def RepositoryModelUnload(
+        self, request: v2.RepositoryModelUnloadRequest, context: Context
+    ) -> v2.RepositoryModelUnloadResponse:
+        name = self._repository_model(request)
+        await self._deployment.unload(_version_parameter(request.parameters))
+        return v2.RepositoryModelUnloadResponse(model_name=name, isUnloaded=True)
+
+    def _repository_model(self, request: v2.RepositoryModelLoadRequest | v2.RepositoryModelUnloadRequest) -> str:
+        """The model's name, also where KServe's clients put it."""
+        name, repository = request.model_name, request.repository_name
+        if name and repository:
+            raise Invalid(f"repository_name: expected none, for there is one registry; got {repository!r}")
+        if (name or repository) != self._predictor.name:
+            raise NotFound(f"model {name or repository!r} is not served here; expected {self._predictor.name!r}")
+        return self._predictor.name
+
+    async def _infer(self, request: v2.ModelInferRequest, context: Context) -> v2.ModelInferResponse:
         code = grpc.StatusCode.INTERNAL.name
         try:
             metadata = context.invocation_metadata() or ()
@@ -87,6 +161,15 @@ class InferenceServicer(v2_grpc.GRPCInferenceServiceServicer):
             raise
         finally:
             self._metrics.requests.labels(code).inc()
+
+
+def _version_parameter(parameters: Mapping[str, v2.ModelRepositoryParameter]) -> str:
+    if "version" not in parameters:
+        return ""
+    version = parameters["version"].string_param
+    if not version:
+        raise Invalid("parameter version: expected a string_param with a version's number")
+    return version
 
 
 def _ascii(text: str) -> str:
