@@ -80,7 +80,7 @@ class Field:
 
     @contextmanager
     def envoy_without_fast_lane(self) -> Iterator[list[Contender]]:
-        """A second Envoy with the same split, which sends all calls to grpcio; none if that is what the first one does."""
+        """A second Envoy with the same split that sends all to grpcio; none if that is what the first one does."""
         if not self._lanes({"fast": FAST}):
             yield []
             return

@@ -32,46 +32,48 @@ class Verdict:
 def verdicts(outcomes: Sequence[Outcome]) -> list[Verdict]:
     """Of the fast lane where the platform has it, else of grpcio."""
     by_name = {outcome.name: outcome for outcome in outcomes}
-    ours = _first(by_name, c.FAST, c.GRPC)
-    entity, hundred = _first(by_name, c.ENTITY_FAST, c.ENTITY_GRPC), _first(by_name, c.FAST_100, c.GRPC_100)
+    ours = first(by_name, c.FAST, c.GRPC)
+    entity, hundred = first(by_name, c.ENTITY_FAST, c.ENTITY_GRPC), first(by_name, c.FAST_100, c.GRPC_100)
     reference, in_process = by_name.get(c.REFERENCE), by_name.get(c.IN_PROCESS_100)
     return [
-        _at_most("1-row vector, saturated", _of(ours, "cpu_us"), VECTOR_US, f"at most {VECTOR_US} CPU-µs"),
-        _at_most(
+        at_most("1-row vector, saturated", of(ours, "cpu_us"), VECTOR_US, f"at most {VECTOR_US} CPU-µs"),
+        at_most(
             "the same, one at a time",
-            _ratio(_of(ours, "p50_us"), _of(reference, "p50_us")),
+            ratio(of(ours, "p50_us"), of(reference, "p50_us")),
             P50_SHARE,
             f"p50 at most {P50_SHARE} of that of {c.REFERENCE}",
             "of the reference",
         ),
-        _at_most("the same through Envoy", _of(by_name.get(c.ENVOY), "cpu_us"), ENVOY_US, f"at most {ENVOY_US} CPU-µs"),
-        _at_most(
+        at_most("the same through Envoy", of(by_name.get(c.ENVOY), "cpu_us"), ENVOY_US, f"at most {ENVOY_US} CPU-µs"),
+        at_most(
             "entity call, inference + features + Redis",
-            _of(entity, "cpu_us"),
+            of(entity, "cpu_us"),
             STOCK_ENTITY_US * ENTITY_SHARE,
             f"at most {STOCK_ENTITY_US * ENTITY_SHARE:.0f} CPU-µs: 1/20 of {STOCK_ENTITY_US} ({STOCK_ENTITY})",
         ),
-        _at_least(
+        at_least(
             "100 rows in one call",
-            _ratio(_of(hundred, "per_second"), _of(in_process, "per_second")),
+            ratio(of(hundred, "per_second"), of(in_process, "per_second")),
             ROWS_SHARE,
             f"at least {ROWS_SHARE} of session.run's rows/s",
             "of session.run",
         ),
-        _at_most(
+        at_most(
             "REST V2, 1 row, binary",
-            _of(by_name.get(c.REST), "cpu_us"),
+            of(by_name.get(c.REST), "cpu_us"),
             BEST_REST_US * REST_SHARE,
             f"at most {BEST_REST_US * REST_SHARE:.0f} CPU-µs: half of {BEST_REST_US} ({BEST_REST})",
         ),
     ]
 
 
-def _at_most(work: str, measured: float | None, bound: float, goal: str, unit: str = "CPU-µs") -> Verdict:
+def at_most(work: str, measured: float | None, bound: float, goal: str, unit: str = "CPU-µs") -> Verdict:
+    """The bound holds up to it; None was not measured."""
     return _verdict(work, measured, lambda found: found <= bound, goal, unit)
 
 
-def _at_least(work: str, measured: float | None, bound: float, goal: str, unit: str) -> Verdict:
+def at_least(work: str, measured: float | None, bound: float, goal: str, unit: str) -> Verdict:
+    """The bound holds from it on; None was not measured."""
     return _verdict(work, measured, lambda found: found >= bound, goal, unit)
 
 
@@ -81,15 +83,18 @@ def _verdict(work: str, measured: float | None, holds: Callable[[float], bool], 
     return Verdict(work, goal, f"{_rounded(measured)} {unit}", holds(measured))
 
 
-def _first(outcomes: Mapping[str, Outcome], *names: str) -> Outcome | None:
+def first(outcomes: Mapping[str, Outcome], *names: str) -> Outcome | None:
+    """The first of these that took part."""
     return next((outcomes[name] for name in names if name in outcomes), None)
 
 
-def _of(outcome: Outcome | None, what: str) -> float | None:
+def of(outcome: Outcome | None, what: str) -> float | None:
+    """One of its medians."""
     return None if outcome is None else outcome.median(what)
 
 
-def _ratio(of: float | None, to: float | None) -> float | None:
+def ratio(of: float | None, to: float | None) -> float | None:
+    """None if either is missing."""
     return None if of is None or not to else of / to
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -40,7 +40,7 @@ class Report:
                 cells = map(escape, (each.work, each.goal, each.measured))
                 goals.add_row(*cells, f"[{_COLOUR[each.reached]}]{each.word}[/]")
             console.print(goals)
-        for name, value in self.facts.items():
+        for name, value in self._notes():
             console.print(f"{name}: {value}", highlight=False, markup=False)
 
     def write(self, path: Path) -> None:
@@ -53,7 +53,13 @@ class Report:
         if self.verdicts:
             cells = ((each.work, each.goal, each.measured, each.word) for each in self.verdicts)
             lines += [*_markdown_table(("work", "goal", "measured", "reached"), cells), ""]
-        return "\n".join([*lines, *(f"- {name}: {value}" for name, value in self.facts.items()), ""])
+        return "\n".join([*lines, *(f"- {name}: {value}" for name, value in self._notes()), ""])
+
+    def _notes(self) -> Iterator[tuple[str, str]]:
+        yield from self.facts.items()
+        for outcome in self.outcomes:
+            if outcome.failed:
+                yield f"{outcome.name} failed", outcome.failed
 
     def json(self) -> str:
         """With every sample."""
@@ -72,7 +78,7 @@ def check_format(path: Path) -> str:
 
 def _cells(outcome: Outcome) -> tuple[str, ...]:
     if outcome.failed:
-        return (outcome.name, f"failed: {outcome.failed}", *("",) * (len(_COLUMNS) - 2))
+        return (outcome.name, "failed", *("",) * (len(_COLUMNS) - 2))
     spread, busy = outcome.spread("per_second"), outcome.median("busy")
     return (
         outcome.name,
@@ -91,7 +97,7 @@ def _number(value: float | None) -> str:
     return f"{value:.1f}" if value < 100 else f"{value:,.0f}"
 
 
-def _markdown_table(header: Sequence[str], rows: Iterator[Sequence[str]] | map[tuple[str, ...]]) -> list[str]:
+def _markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     return [
         f"| {' | '.join(header)} |",
         f"|{'---|' * len(header)}",

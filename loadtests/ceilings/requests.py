@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loadtests.ceilings.h2load import Call, framed
-from loadtests.ceilings.model import INPUT, OUTPUT
+from loadtests.ceilings.model import INPUT
 from loadtests.replay.client import CHANNEL, INFER, ROUTING_KEY
 from services.chassis.errors import Unavailable
 from services.contracts.open_inference.v2 import grpc_predict_v2_pb2 as v2
@@ -48,8 +48,8 @@ def binary_call(address: str, model: str, vectors: NDArray[np.float32]) -> Call:
         "shape": vectors.shape,
         "parameters": {"binary_data_size": len(content)},
     }
-    output = {"name": OUTPUT, "parameters": {"binary_data": True}}
-    header = json.dumps({"id": KEY, "inputs": [tensor], "outputs": [output]}).encode()
+    document = {"id": KEY, "parameters": {"binary_data_output": True}, "inputs": [tensor]}
+    header = json.dumps(document).encode()
     headers = {"content-type": "application/octet-stream", _HEADER_LENGTH: str(len(header)), ROUTING_KEY: KEY}
     return Call(f"http://{address}/v2/models/{model}/infer", header + content, headers, http1=True)
 
@@ -65,12 +65,12 @@ def v2_json_call(address: str, model: str, vectors: NDArray[np.float32]) -> Call
     return json_call(f"http://{address}/v2/models/{model}/infer", {"id": KEY, "inputs": [tensor]})
 
 
-def ask(call: Call) -> tuple[bytes, int]:
+def ask(call: Call, within_s: float = _TIMEOUT_S) -> tuple[bytes, int]:
     """One reply by a client that checks what it gets: its content, and its bytes on the wire.
 
     Raises Unavailable with the server's words.
     """
-    return _ask_http(call) if call.http1 else _ask_grpc(call)
+    return _ask_http(call, within_s) if call.http1 else _ask_grpc(call, within_s)
 
 
 def read_grpc(content: bytes) -> NDArray[np.float32]:
@@ -94,7 +94,7 @@ def read_binary(content: bytes) -> NDArray[np.float32]:
     return np.frombuffer(content[-int(output["parameters"]["binary_data_size"]) :], "<f4")
 
 
-def _ask_grpc(call: Call) -> tuple[bytes, int]:
+def _ask_grpc(call: Call, within_s: float) -> tuple[bytes, int]:
     address = call.url.removeprefix("http://").removesuffix(INFER)
     with grpc.insecure_channel(address, options=CHANNEL) as channel:
         try:
@@ -102,7 +102,7 @@ def _ask_grpc(call: Call) -> tuple[bytes, int]:
             reply: bytes = infer(
                 call.body[_GRPC_FRAME_BYTES:],
                 metadata=((ROUTING_KEY, call.headers[ROUTING_KEY]),),
-                timeout=_TIMEOUT_S,
+                timeout=within_s,
                 wait_for_ready=True,
             )
         except grpc.RpcError as error:
@@ -110,10 +110,10 @@ def _ask_grpc(call: Call) -> tuple[bytes, int]:
     return reply, _GRPC_FRAME_BYTES + len(reply)
 
 
-def _ask_http(call: Call) -> tuple[bytes, int]:
+def _ask_http(call: Call, within_s: float) -> tuple[bytes, int]:
     headers = {"accept-encoding": "identity", **call.headers}
     try:
-        answer = httpx.post(call.url, content=call.body, headers=headers, timeout=_TIMEOUT_S, trust_env=False)
+        answer = httpx.post(call.url, content=call.body, headers=headers, timeout=within_s, trust_env=False)
     except httpx.HTTPError as error:
         raise Unavailable(f"{call.url}: {error or type(error).__name__}") from error
     if not answer.is_success:

@@ -204,12 +204,13 @@ def test_each_target_has_its_bound():
 
 
 def test_a_failed_server_reaches_nothing_and_the_report_says_why(tmp_path: Path):
-    outcomes = [Outcome(c.FAST, 1, failed="it answers | nonsense"), _outcome(c.GRPC, cpu_us=1.0)]
+    outcomes = [Outcome(c.FAST, 1, failed="it answers nonsense"), _outcome(c.GRPC, cpu_us=1.0)]
     assert verdicts(outcomes)[0].word == "not measured"
     report = Report("Title", {"date": "today"}, outcomes, verdicts(outcomes))
     report.write(tmp_path / "out.md")
     written = (tmp_path / "out.md").read_text()
-    assert "failed: it answers \\| nonsense" in written and "- date: today" in written
+    assert "| inference, fast lane | failed |" in written and "- date: today" in written
+    assert "- inference, fast lane failed: it answers nonsense" in written
     report.write(tmp_path / "out.json")
     loaded = json.loads((tmp_path / "out.json").read_text())
     assert loaded["outcomes"][1]["samples"][0]["cpu_us"] == 1.0

@@ -1,0 +1,1 @@
+"""What each peer runs, in its own virtual environment and with this folder as its path; nothing of ours is there."""
