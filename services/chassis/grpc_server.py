@@ -97,10 +97,12 @@ async def grpc_server(
     service_names: Sequence[str],
     *,
     grace_s: float = 5.0,
+    health: health_aio.HealthServicer | None = None,
 ) -> AsyncIterator[int]:
     """Serves until the block ends; yields the bound port (`host:0` binds any free one).
 
-    `register` adds the servicers; `service_names` are their full names, for health and reflection.
+    `register` adds the servicers; `service_names` are their full names, for health and reflection. Who has more to say
+    of health than that these services are there passes `health`.
     On the way out health says NOT_SERVING, then calls in progress get `grace_s` seconds.
     Raises RuntimeError if protobuf runs in pure Python or the address is taken.
     """
@@ -108,7 +110,7 @@ async def grpc_server(
         raise RuntimeError(f"protobuf runs on {api_implementation.Type()!r}, not on upb: slow and unsafe; reinstall it")
     server = grpc.aio.server(options=OPTIONS)
     register(server)
-    health = health_aio.HealthServicer()
+    health = health or health_aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
     reflection.enable_server_reflection([*service_names, reflection.SERVICE_NAME], server)
     port = server.add_insecure_port(address)

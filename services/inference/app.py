@@ -22,6 +22,7 @@ from services.contracts.open_inference.v2 import grpc_predict_v2_pb2_grpc as v2_
 from services.inference.deployment import Deployment
 from services.inference.fast_lane import PATH, FastInfer
 from services.inference.feature_client import CHANNEL_OPTIONS, FeatureClient
+from services.inference.health import ModelHealth
 from services.inference.metrics import InferenceMetrics
 from services.inference.model_cache import ModelCache
 from services.inference.predictor import Predictor
@@ -32,6 +33,7 @@ from services.inference.rest.clouds import CloudSettings
 from services.inference.scorer import Limits
 from services.inference.servicer import SERVICE, InferenceServicer
 from services.inference.settings import InferenceSettings
+from services.inference.trial import prove
 from services.topics import PREDICTIONS
 
 _GRPC, _HTTP = "grpc", "http"
@@ -50,6 +52,7 @@ async def serve(settings: InferenceSettings, lifecycle: Lifecycle, clouds: Cloud
             httpx.AsyncClient(base_url=settings.mlflow, trust_env=False, timeout=10.0) as http,
         ):
             features = FeatureClient(channel, settings.features, settings.features_timeout_s)
+            health = ModelHealth(settings.model)
             deployment = Deployment(
                 settings.model,
                 settings.variant,
@@ -60,6 +63,8 @@ async def serve(settings: InferenceSettings, lifecycle: Lifecycle, clouds: Cloud
                 lifecycle=lifecycle,
                 max_model_bytes=settings.max_model_bytes,
                 refused_retry_s=settings.refused_retry_s,
+                prove=prove,
+                announce=health.announce,
             )
             predictor = Predictor(
                 settings.model,
@@ -83,7 +88,7 @@ async def serve(settings: InferenceSettings, lifecycle: Lifecycle, clouds: Cloud
             )
             async with (
                 _following(deployment, settings.alias_poll_s),
-                _serving(settings, servicer) as grpc_port,
+                _serving(settings, servicer, health) as grpc_port,
                 _serving_http(settings, clouds, api) as http_port,
                 _serving_fast(settings, FastInfer(predictor, metrics)) as fast_port,
             ):
@@ -116,12 +121,12 @@ async def _following(deployment: Deployment, poll_s: float) -> AsyncIterator[Non
 
 
 @asynccontextmanager
-async def _serving(settings: InferenceSettings, servicer: InferenceServicer) -> AsyncIterator[int]:
+async def _serving(settings: InferenceSettings, servicer: InferenceServicer, health: ModelHealth) -> AsyncIterator[int]:
     def register(server: grpc.aio.Server) -> None:
         v2_grpc.add_GRPCInferenceServiceServicer_to_server(servicer, server)  # type: ignore[no-untyped-call]
 
     address = f"{settings.host}:{settings.grpc_port}"
-    async with grpc_server(address, register, [SERVICE], grace_s=settings.drain_s) as port:
+    async with grpc_server(address, register, [SERVICE], grace_s=settings.drain_s, health=health.servicer) as port:
         yield port
 
 
