@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from services.cli import dlq, logs, models, others, platform, predict, quality, release, training
+from services.cli import batch_predict, dlq, logs, models, others, platform, predict, quality, release, training
 from services.cli.failures import OneLineErrors
 
 _SHOW_HELP = {"help_option_names": ["-h", "--help"]}
@@ -32,6 +32,7 @@ app.command("replay", rich_help_panel=_LOOP, context_settings=_TO_ANOTHER)(other
 app.command("train", rich_help_panel=_LOOP)(training.train)
 app.add_typer(release.app, name="release", rich_help_panel=_LOOP)
 app.command("predict", rich_help_panel=_LOOP)(predict.predict)
+app.command("batch-predict", rich_help_panel=_LOOP)(batch_predict.batch_predict)
 app.add_typer(dlq.app, name="dlq", rich_help_panel=_LOOP)
 
 app.add_typer(training.runs_app, name="runs", rich_help_panel=_LOOK)

@@ -23,10 +23,14 @@ def replay(context: typer.Context) -> None:
     _become("loadtests.replay", context.args)
 
 
+def module_environment() -> dict[str, str]:
+    """This process's, in which Python finds the repository's modules from everywhere."""
+    paths = [str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
+
+
 def _become(module: str, arguments: list[str]) -> NoReturn:
     """This process becomes `python -m <module>`, so that signals and the terminal are its own."""
     if find_spec(module) is None:
         raise NotFound(f"{module} is not here; `slipway` needs the repository's loadtests/ folder")
-    paths = [str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
-    os.execve(sys.executable, [sys.executable, "-m", module, *arguments], environment)  # noqa: S606  no shell is what we want
+    os.execve(sys.executable, [sys.executable, "-m", module, *arguments], module_environment())  # noqa: S606  no shell is what we want

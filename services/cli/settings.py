@@ -33,6 +33,8 @@ class CliSettings(BaseSettings):
     """host:port of Envoy, where predictions are asked for."""
     router: str = Field(default_factory=lambda: address(local_ports().router_grpc))
     """host:port of RouterService."""
+    features: str = Field(default_factory=lambda: address(local_ports().features_grpc))
+    """host:port of FeaturesService, which builds the rows of a batch prediction."""
     training: str = Field(default_factory=lambda: address(local_ports().training_grpc))
     """host:port of TrainingService."""
     monitoring: str = Field(default_factory=lambda: address(local_ports().monitoring_grpc))

@@ -1,0 +1,89 @@
+"""`slipway batch-predict`: what it says of a run that it starts, and of one that it cannot start."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import typer
+
+from services.cli.batch_predict import Shown
+from tests.unit.cli.fakes import slipway
+
+RANGE = ("--from", "2024-03-01", "--to", "2024-03-02")
+
+
+def _line(event: str, **keys: object) -> str:
+    return json.dumps({"event": event, **keys}) + "\n"
+
+
+BEGINS = _line("batch_begins", model="parcel-delay", version="3", done=2, of=4)
+ENDS = {"out": "may.parquet", "rows": 1234, "version": "3"}
+
+
+def _shown(*lines: str, code: int = 0) -> None:
+    with Shown() as shown:
+        shown.follow(lines)
+    shown.end(code)
+
+
+@pytest.mark.parametrize("options", [[], [*RANGE, "--in", "rows.parquet"], ["--from", "2024-03-01"]])
+def test_the_rows_are_a_range_or_a_file(options: list[str]) -> None:
+    done = slipway("batch-predict", "--out", "scores", *options)
+
+    assert done.exit_code == 1
+    assert done.stderr == "error: give the rows: either --from and --to, or --in\n"
+
+
+def test_a_run_is_followed_slice_by_slice(capfd: pytest.CaptureFixture[str]) -> None:
+    stages = [_line("batch_stage", stage="rows"), _line("batch_scored", done=3, of=4, rows=1000)]
+    _shown(BEGINS, *stages, _line("something_else"), _line("batch_ends", **ENDS, new=True))
+
+    out, err = capfd.readouterr()
+    assert err.splitlines() == ["parcel-delay version 3: 2 of 4 done", "3 of 4, 1,000 rows"]
+    assert out == "may.parquet: 1,234 rows scored by version 3\n"
+
+
+def test_a_run_that_had_nothing_to_do_says_so(capfd: pytest.CaptureFixture[str]) -> None:
+    _shown(_line("batch_ends", **ENDS | {"rows": 0}, new=False))
+
+    assert "had been scored before by version 3" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ([BEGINS, _line("batch_fails", error="[is] ahead of the lake")], "error: [is] ahead of the lake\n"),
+        ([_line("batch_fails", error="MLflow at x does not answer")], "`slipway up` starts it\n"),
+        ([BEGINS, "what a library prints\n"], "what a library prints\n"),
+        ([], "error: python -m services.inference.batch ended with 1"),
+    ],
+)
+def test_a_run_that_fails_says_why(capfd: pytest.CaptureFixture[str], lines: list[str], words: str) -> None:
+    with pytest.raises(typer.Exit) as ended:
+        _shown(*lines, code=1)
+
+    assert ended.value.exit_code == 1
+    assert words in capfd.readouterr().err
+
+
+def test_a_platform_that_does_not_run_is_one_line_that_says_what_to_do(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"features": [[1.0]]}), tmp_path / "rows.parquet")
+    into = str(tmp_path / "out.parquet")
+
+    done = slipway("batch-predict", "--in", str(tmp_path / "rows.parquet"), "--out", into)
+
+    assert done.exit_code == 1
+    assert done.stderr.startswith("error: MLflow at http://127.0.0.1:")
+    assert "`slipway up`" in done.stderr and done.stderr.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["rows.parquet"]
+
+
+def test_what_the_run_itself_refuses_is_shown_in_its_words(tmp_path: Path) -> None:
+    done = slipway("batch-predict", *RANGE, "--slice", "a week", "--out", str(tmp_path / "out"))
+
+    assert done.exit_code == 1
+    assert done.stderr == "error: --slice: 'a week': expected a number of minutes, hours or days: 90m, 12h, 7d\n"
