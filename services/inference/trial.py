@@ -59,7 +59,8 @@ async def prove(artifacts: Artifacts, onnx: bytes, limits: TrialLimits = LIMITS)
     finally:
         with suppress(ProcessLookupError):
             process.kill()
-    _judge(await process.wait(), told.decode(errors="replace"), limits)
+        code = await process.wait()
+    _judge(code, told.decode(errors="replace"), limits)
 
 
 def _judge(code: int, told: str, limits: TrialLimits) -> None:
