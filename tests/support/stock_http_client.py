@@ -87,6 +87,8 @@ def main():
             "probabilities": {way: result.as_numpy("probability").tolist() for way, result in answers.items()},
             "id": told["id"],
             "parameters": told["parameters"],
+            "index": client.get_model_repository_index(),
+            "loaded": client.load_model(model) is None,
             "error": _error(client, question),
         }
     json.dump(answer, sys.stdout)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -10,34 +10,36 @@ from fastapi.responses import JSONResponse
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp
 
 from services import __version__
 from services.chassis.errors import SlipwayError, Unavailable
 from services.inference.loaded_model import OUTPUT, LoadedModel
 from services.inference.metrics import InferenceMetrics
 from services.inference.predictor import CurrentModel, Predictor
-from services.inference.rest.bodies import read_body
-from services.inference.rest.caller import Caller, http_status_of
+from services.inference.rest.caller import INTERNAL, Caller, error_body, http_status_of
 from services.inference.rest.clouds import Clouds, CloudSettings, add_sagemaker, add_vertex
-from services.inference.rest.open_inference import HEADER_LENGTH, read_request, write_response
-from services.inference.servicer import PLATFORM
+from services.inference.rest.documentation import describe_infer, described
+from services.inference.rest.infer import InferFirst
+from services.inference.rest.repository import add_repository
+from services.inference.servicer import EXTENSIONS, PLATFORM, Repository
 
-_JSON, _BINARY = "application/json", "application/octet-stream"
 # The protocol wants a 4xx for "not ready".
 _NOT_READY = 400
+# The two paths of a model, and what they name.
+_MODEL = {"/v2/models/{model}": ("model",), "/v2/models/{model}/versions/{version}": ("model", "version")}
 _CLIENT_IS_GONE = 499
-_LONGEST_ERROR = 2000
 
 
 def make_api(
     model: str,
     *,
     predictor: Predictor,
-    deployment: CurrentModel,
+    deployment: Repository,
     metrics: InferenceMetrics,
     clouds: CloudSettings,
     stopping: Callable[[], bool],
-) -> FastAPI:
+) -> ASGIApp:
     """The application. `stopping` tells that the process is about to end, so that nobody sends more."""
     # The page's own validator would send the schema to swagger.io.
     app: FastAPI = FastAPIOffline(
@@ -51,21 +53,24 @@ def make_api(
     in_clouds = Clouds(model, predictor=predictor, deployment=deployment, caller=caller, stopping=stopping)
     add_vertex(app, in_clouds, clouds)
     _add_server(app, deployment, stopping)
-    for prefix in ("/v2/models/{model}", "/v2/models/{model}/versions/{version}"):
-        _add_model(app, prefix, predictor, deployment)
-        _add_infer(app, prefix, caller)
+    for prefix, names in _MODEL.items():
+        _add_model(app, prefix, described(*names), predictor, deployment)
+    add_repository(app, predictor, deployment)
     add_sagemaker(app, in_clouds)
     app.add_exception_handler(SlipwayError, _refuse)
     app.add_exception_handler(HTTPException, _refuse_http)
     app.add_exception_handler(ClientDisconnect, _nobody)
     app.add_exception_handler(Exception, _fail)
-    return app
+    for prefix, names in _MODEL.items():
+        describe_infer(app, f"{prefix}/infer", *names)
+    return InferFirst(app, caller)
 
 
 def _add_server(app: FastAPI, deployment: CurrentModel, stopping: Callable[[], bool]) -> None:
     @app.get("/v2", summary="The server's metadata", tags=["server"])
     async def server_metadata() -> Response:
-        return JSONResponse({"name": "slipway-inference", "version": __version__, "extensions": ["binary_tensor_data"]})
+        extensions = ["binary_tensor_data", *EXTENSIONS]
+        return JSONResponse({"name": "slipway-inference", "version": __version__, "extensions": extensions})
 
     @app.get("/v2/health/live", summary="Does it run?", tags=["server"])
     async def server_live() -> Response:
@@ -73,16 +78,18 @@ def _add_server(app: FastAPI, deployment: CurrentModel, stopping: Callable[[], b
 
     @app.get("/v2/health/ready", summary="Is a version loaded?", tags=["server"])
     async def server_ready() -> Response:
-        ready = deployment.current is not None and not stopping()
+        ready = bool(deployment.loaded) and not stopping()
         return JSONResponse({"ready": ready}, 200 if ready else _NOT_READY)
 
 
-def _add_model(app: FastAPI, prefix: str, predictor: Predictor, deployment: CurrentModel) -> None:
-    @app.get(prefix, summary="The model's metadata", tags=["model"], openapi_extra=_path_parameters(prefix))
+def _add_model(
+    app: FastAPI, prefix: str, names: dict[str, Any], predictor: Predictor, deployment: CurrentModel
+) -> None:
+    @app.get(prefix, summary="The model's metadata", tags=["model"], openapi_extra=names)
     async def model_metadata(request: Request) -> Response:
-        return JSONResponse(_metadata(predictor.model(*_named(request))))
+        return JSONResponse(_metadata(predictor.model(*_named(request)), deployment))
 
-    @app.get(f"{prefix}/ready", summary="Is it loaded?", tags=["model"], openapi_extra=_path_parameters(prefix))
+    @app.get(f"{prefix}/ready", summary="Is it loaded?", tags=["model"], openapi_extra=names)
     async def model_ready(request: Request) -> Response:
         model, version = _named(request)
         try:
@@ -97,15 +104,10 @@ def _named(request: Request) -> tuple[str, str]:
     return request.path_params["model"], request.path_params.get("version", "")
 
 
-def _path_parameters(prefix: str) -> dict[str, Any]:
-    told = {"in": "path", "required": True, "schema": {"type": "string"}}
-    return {"parameters": [{"name": name} | told for name in ("model", "version") if f"{{{name}}}" in prefix]}
-
-
-def _metadata(model: LoadedModel) -> dict[str, Any]:
+def _metadata(model: LoadedModel, deployment: CurrentModel) -> dict[str, Any]:
     return {
         "name": model.name,
-        "versions": [model.version],
+        "versions": [loaded.version for loaded in deployment.loaded],
         "platform": PLATFORM,
         "inputs": [
             {"name": column.name, "datatype": column.datatype, "shape": [-1]} for column in model.contract.inputs
@@ -114,29 +116,15 @@ def _metadata(model: LoadedModel) -> dict[str, Any]:
     }
 
 
-def _add_infer(app: FastAPI, prefix: str, caller: Caller) -> None:
-    described = _path_parameters(prefix) | _INFER
-
-    @app.post(f"{prefix}/infer", summary="Predict", tags=["model"], openapi_extra=described)
-    async def model_infer(request: Request) -> Response:
-        with caller.counted():
-            body = await read_body(request)
-            asked = read_request(*_named(request), body, request.headers.get(HEADER_LENGTH))
-            content, head = write_response(asked, await caller.infer(asked, request.headers))
-        if head is None:
-            return Response(content, media_type=_JSON)
-        return Response(content, headers={HEADER_LENGTH: str(head)}, media_type=_BINARY)
-
-
 async def _refuse(request: Request, error: Exception) -> Response:  # noqa: ARG001  the framework passes it
     assert isinstance(error, SlipwayError)
-    return JSONResponse({"error": str(error)[:_LONGEST_ERROR]}, http_status_of(error))
+    return _error(str(error), http_status_of(error))
 
 
 async def _refuse_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     where = f"{request.method} {request.url.path[:200]}"
-    return JSONResponse({"error": f"{where}: {error.detail}"}, error.status_code, error.headers)
+    return _error(f"{where}: {error.detail}", error.status_code, error.headers)
 
 
 async def _nobody(request: Request, error: Exception) -> Response:  # noqa: ARG001  as above
@@ -144,35 +132,8 @@ async def _nobody(request: Request, error: Exception) -> Response:  # noqa: ARG0
 
 
 async def _fail(request: Request, error: Exception) -> Response:  # noqa: ARG001  as above; uvicorn logs the error
-    return JSONResponse({"error": "internal error; the server's log has the details"}, 500)
+    return _error(INTERNAL, 500)
 
 
-_TENSOR = {
-    "type": "object",
-    "required": ["name", "datatype", "shape"],
-    "properties": {
-        "name": {"type": "string"},
-        "datatype": {"type": "string", "example": "FP32"},
-        "shape": {"type": "array", "items": {"type": "integer", "minimum": 0}},
-        "parameters": {"type": "object", "example": {"binary_data_size": 12}},
-        "data": {"type": "array", "items": {}, "description": "Flat in row-major order, or nested as the shape says."},
-    },
-}
-_INFER_SCHEMA = {
-    "type": "object",
-    "required": ["inputs"],
-    "properties": {
-        "id": {"type": "string", "description": "Echoed; the prediction's id."},
-        "parameters": {"type": "object", "example": {"as_of": "2026-05-04T12:00:00Z"}},
-        "inputs": {"type": "array", "items": _TENSOR},
-        "outputs": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "required": ["name"],
-                "properties": {"name": {"type": "string", "example": OUTPUT}, "parameters": {"type": "object"}},
-            },
-        },
-    },
-}
-_INFER = {"requestBody": {"required": True, "content": {_JSON: {"schema": _INFER_SCHEMA}}}}
+def _error(text: str, status: int, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(error_body(text), status, headers, media_type="application/json")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import grpc
-from starlette.datastructures import Headers
+from pydantic_core import to_json
 from starlette.requests import ClientDisconnect
 
 from services.chassis.errors import (
@@ -25,7 +25,7 @@ from services.chassis.grpc_server import status_of
 from services.contracts.open_inference.v2 import grpc_predict_v2_pb2 as v2
 from services.inference.metrics import InferenceMetrics
 from services.inference.predictor import Predictor
-from services.inference.rest.bodies import TooLarge, TooSlow, UnknownContent
+from services.inference.rest.bodies import Headers, TooLarge, TooSlow, UnknownContent
 
 # Found from the top: the finer causes come first.
 _STATUS: dict[type[SlipwayError], int] = {
@@ -41,14 +41,23 @@ _STATUS: dict[type[SlipwayError], int] = {
     Unavailable: 503,
     DeadlineExceeded: 504,
 }
-_TOLD = ("x-slipway-variant", "x-slipway-release", "x-slipway-weight", "x-routing-key")
+INTERNAL = "internal error; the server's log has the details"
+_LONGEST_ERROR = 2000
+_TOLD = tuple(
+    (name.encode(), name) for name in ("x-slipway-variant", "x-slipway-release", "x-slipway-weight", "x-routing-key")
+)
 _TIMEOUT_US = "timeout"
-_ENVOY_TIMEOUT_MS = "x-envoy-expected-rq-timeout-ms"
+_ENVOY_TIMEOUT_MS = b"x-envoy-expected-rq-timeout-ms"
 
 
 def http_status_of(error: SlipwayError) -> int:
     """The HTTP status of an error by its cause."""
     return next((status for cause, status in _STATUS.items() if isinstance(error, cause)), 500)
+
+
+def error_body(text: str) -> bytes:
+    """What the protocol answers instead."""
+    return to_json({"error": text[:_LONGEST_ERROR]})
 
 
 class Caller:
@@ -76,7 +85,7 @@ class Caller:
 
     async def infer(self, request: v2.ModelInferRequest, headers: Headers) -> v2.ModelInferResponse:
         """The predictor's answer. Raises SlipwayError."""
-        metadata = [(name, headers[name]) for name in _TOLD if name in headers]
+        metadata = [(name, headers[key].decode("latin-1")) for key, name in _TOLD if key in headers]
         return await self._predictor.infer(request, metadata, time_left_s(request, headers))
 
 
@@ -89,7 +98,7 @@ def time_left_s(request: v2.ModelInferRequest, headers: Headers) -> float | None
             raise Invalid("parameter timeout: expected microseconds, a whole number from 0")
         if parameter.int64_param:
             limits.append(parameter.int64_param / 1e6)
-    in_ms = headers.get(_ENVOY_TIMEOUT_MS, "")
-    if in_ms.isascii() and in_ms.isdigit():
+    in_ms = headers.get(_ENVOY_TIMEOUT_MS, b"")
+    if in_ms.isdigit():
         limits.append(int(in_ms[:12]) / 1e3)
     return min(limits, default=None)

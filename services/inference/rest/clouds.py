@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import Field
+from pydantic_core import to_json
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from services.contracts.open_inference.v2 import grpc_predict_v2_pb2 as v2
@@ -16,11 +16,11 @@ from services.inference.loaded_model import LoadedModel
 from services.inference.predictor import CurrentModel, Predictor
 from services.inference.rest.bodies import UnknownContent, read_body
 from services.inference.rest.caller import Caller
+from services.inference.rest.documentation import CSV, INSTANCES, JSON, TABLE, described
 from services.inference.rest.elements import from_raw
 from services.inference.rest.open_inference import get_parameters
 from services.inference.rest.tables import read_csv, read_instances
 
-_JSON, _CSV = "application/json", "text/csv"
 _ROUTE = r"^/[^{}\s]+$"
 # What a prediction must tell beside its number; SageMaker hands this header on to its callers.
 _TOLD = ("prediction_id", "missing_features", "stale_features")
@@ -75,19 +75,20 @@ class Clouds:
 
     async def health(self) -> JSONResponse:
         """200 while a version is loaded and the process goes on, else 503; why is in `detail`."""
-        ready = self._deployment.current is not None and not self._stopping()
+        ready = bool(self._deployment.loaded) and not self._stopping()
         return JSONResponse({"ready": ready, "detail": self._deployment.detail}, 200 if ready else 503)
 
     async def infer(self, request: Request, read: ReadRows) -> v2.ModelInferResponse:
         """The answer for rows that `read` takes from the body. Raises SlipwayError."""
         with self._caller.counted():
-            body = await read_body(request)
+            headers = dict(request.scope["headers"])
+            body = await read_body(request.receive, headers)
             model = self._predictor.model(self._model, "")
-            return await self._caller.infer(read(model, body), request.headers)
+            return await self._caller.infer(read(model, body), headers)
 
 
 def add_vertex(app: FastAPI, clouds: Clouds, settings: CloudSettings) -> None:
-    """Vertex AI's routes, where it names them. They come before ours, whatever they are called."""
+    """Vertex AI's routes, where it names them. They come before ours, but for the protocol's infer call."""
     if settings.aip_health_route:
 
         @app.get(settings.aip_health_route, summary="Vertex AI: may requests come?", tags=["clouds"])
@@ -96,7 +97,12 @@ def add_vertex(app: FastAPI, clouds: Clouds, settings: CloudSettings) -> None:
 
     if settings.aip_predict_route:
 
-        @app.post(settings.aip_predict_route, summary="Vertex AI: predict", tags=["clouds"], openapi_extra=_INSTANCES)
+        @app.post(
+            settings.aip_predict_route,
+            summary="Vertex AI: predict",
+            tags=["clouds"],
+            openapi_extra=described(json=INSTANCES),
+        )
         async def vertex_predict(request: Request) -> Response:
             answer = await clouds.infer(request, read_instances)
             return _predictions(answer, _VERTEX_TELLS)
@@ -109,27 +115,31 @@ def add_sagemaker(app: FastAPI, clouds: Clouds) -> None:
     async def ping() -> Response:
         return await clouds.health()
 
-    @app.post("/invocations", summary="SageMaker: predict", tags=["clouds"], openapi_extra=_INSTANCES_OR_CSV)
+    @app.post(
+        "/invocations",
+        summary="SageMaker: predict",
+        tags=["clouds"],
+        openapi_extra=described(json=INSTANCES, csv=TABLE),
+    )
     async def invocations(request: Request) -> Response:
         answer = await clouds.infer(request, _reader(request))
-        if _CSV in request.headers.get("accept", ""):
+        if CSV in request.headers.get("accept", ""):
             lines = "".join(f"{value}\n" for value in _values(answer))
-            return Response(lines, headers={_SAGEMAKER_TELLS: _told(answer)}, media_type=_CSV)
+            return Response(lines, headers={_SAGEMAKER_TELLS: _told(answer)}, media_type=CSV)
         return _predictions(answer, _SAGEMAKER_TELLS)
 
 
 def _reader(request: Request) -> ReadRows:
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if content_type == _CSV:
+    if content_type == CSV:
         return read_csv
-    if content_type == _JSON:
+    if content_type == JSON:
         return read_instances
-    raise UnknownContent(f"content-type: expected {_JSON} or {_CSV}, got {content_type!r}")
+    raise UnknownContent(f"content-type: expected {JSON} or {CSV}, got {content_type!r}")
 
 
 def _predictions(answer: v2.ModelInferResponse, tells: str) -> Response:
-    content = json.dumps({"predictions": _values(answer)}, allow_nan=False)
-    return Response(content, headers={tells: _told(answer)}, media_type=_JSON)
+    return Response(to_json({"predictions": _values(answer)}), headers={tells: _told(answer)}, media_type=JSON)
 
 
 def _values(answer: v2.ModelInferResponse) -> list[Any]:
@@ -139,24 +149,3 @@ def _values(answer: v2.ModelInferResponse) -> list[Any]:
 def _told(answer: v2.ModelInferResponse) -> str:
     parameters = get_parameters(answer.parameters)
     return ",".join(f"{name}={parameters[name]}" for name in _TOLD if name in parameters)
-
-
-_INSTANCES_SCHEMA = {
-    "type": "object",
-    "required": ["instances"],
-    "properties": {
-        "instances": {
-            "type": "array",
-            "items": {"oneOf": [{"type": "object"}, {"type": "array", "items": {"type": "number", "nullable": True}}]},
-            "description": "Each an object of the model's inputs by name, or the whole vector.",
-        },
-        "parameters": {"type": "object", "example": {"as_of": "2026-05-04T12:00:00Z"}},
-    },
-}
-_INSTANCES = {"requestBody": {"required": True, "content": {_JSON: {"schema": _INSTANCES_SCHEMA}}}}
-_INSTANCES_OR_CSV = {
-    "requestBody": {
-        "required": True,
-        "content": {_JSON: {"schema": _INSTANCES_SCHEMA}, _CSV: {"schema": {"type": "string"}}},
-    }
-}

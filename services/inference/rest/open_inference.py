@@ -6,18 +6,18 @@ where the JSON ends, the parameter `binary_data_size` of a tensor how many of th
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar
 
 from google.protobuf.internal.containers import MessageMap
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import to_json
 
 from services.chassis.errors import Invalid
 from services.contracts.open_inference.v2 import grpc_predict_v2_pb2 as v2
 from services.inference.rest.elements import from_raw, raw_size, to_raw
 
-HEADER_LENGTH = "inference-header-content-length"
+HEADER_LENGTH = b"inference-header-content-length"
 _INT64, _UINT64 = 2**63, 2**64
 _MAX_DIMENSIONS = 16
 
@@ -70,7 +70,7 @@ def _first_complaint(error: ValidationError) -> str:
     return f"{where}: {first['msg']}, got {repr(first['input'])[:80]}"
 
 
-def read_request(model: str, version: str, body: bytes, header_length: str | None) -> v2.ModelInferRequest:
+def read_request(model: str, version: str, body: bytes, header_length: bytes | None) -> v2.ModelInferRequest:
     """The call that a body asks for; all tensors are raw, so that all answers are. Raises Invalid."""
     head, binary = _split(body, header_length)
     asked = read_json(_InferBody, head)
@@ -92,11 +92,12 @@ def read_request(model: str, version: str, body: bytes, header_length: str | Non
     return request
 
 
-def _split(body: bytes, header_length: str | None) -> tuple[bytes, bytes]:
+def _split(body: bytes, header_length: bytes | None) -> tuple[bytes, bytes]:
     if header_length is None:
         return body, b""
-    if not (header_length.isascii() and header_length.isdigit() and int(header_length[:12]) <= len(body)):
-        raise Invalid(f"{HEADER_LENGTH}: expected at most the body's {len(body)} bytes, got {header_length[:80]!r}")
+    if not (header_length.isdigit() and int(header_length[:12]) <= len(body)):
+        got = header_length[:80].decode("latin-1")
+        raise Invalid(f"{HEADER_LENGTH.decode()}: expected at most the body's {len(body)} bytes, got {got!r}")
     length = int(header_length)
     return body[:length], body[length:]
 
@@ -163,7 +164,7 @@ def write_response(request: v2.ModelInferRequest, response: v2.ModelInferRespons
         else:
             told["data"] = from_raw(output.datatype, raw)
         outputs.append(told)
-    head = json.dumps(answer, allow_nan=False, separators=(",", ":")).encode()
+    head = to_json(answer)
     return (b"".join((head, *binary)), len(head)) if binary else (head, None)
 
 

@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from services.contracts.features.v1 import features_pb2
+from services.contracts.open_inference.v2 import grpc_predict_v2_pb2 as v2
 from tests.integration.inference.conftest import RunInference
 from tests.integration.inference.platform import MODEL, FakeFeaturesServer, Versions, entity_request, probabilities
 from tests.support import eventually, free_port, run_service
@@ -56,12 +57,14 @@ def test_tritonclient_over_http_gets_in_every_way_what_grpc_gives(
 
     with inference(with_mlflow) as running:
         expected = probabilities(running.infer(entity_request("courier-1", "courier-2")))
+        index = running.stub.RepositoryIndex(v2.RepositoryIndexRequest(), timeout=10)
         answer = ask_with_stock_http_client(running.http_address, MODEL, ENTITIES, version)
 
     assert {way: found for way, found in answer["probabilities"].items() if found != expected} == {}
     assert len(answer["probabilities"]) == 13
     assert answer["live"] and answer["ready"] and not answer["unknown_ready"]
-    assert "binary_tensor_data" in answer["server"]["extensions"]
+    assert {"binary_tensor_data", "model_repository"} <= set(answer["server"]["extensions"])
+    assert answer["loaded"] and answer["index"] == [dict(_entry(each)) for each in index.models]
     assert (answer["model"]["name"], answer["model"]["versions"]) == (MODEL, [version])
     assert {tensor["name"]: tensor["datatype"] for tensor in answer["model"]["inputs"]} == {
         name: tensor["datatype"] for name, tensor in ENTITIES.items()
@@ -106,6 +109,10 @@ def test_started_as_sagemaker_does_it_answers_both_clouds_and_ends_with_the_call
     assert answer.status_code == 200
     assert answer.json()["predictions"] == vectors.json()["predictions"]
     assert ended == 0
+
+
+def _entry(model: v2.RepositoryIndexResponse.ModelIndex) -> Iterator[tuple[str, str]]:
+    return ((name, getattr(model, name)) for name in ("name", "version", "state", "reason"))
 
 
 def _is_refused(port: int) -> bool:

@@ -20,12 +20,26 @@ INFER = f"/v2/models/{MODEL}/infer"
 VERTEX = CloudSettings(aip_health_route="/vertex/health", aip_predict_route="/v1/endpoints/5/deployedModels/7:predict")
 
 
+class ToldDeployment(FakeDeployment):
+    """Remembers what it was told to do."""
+
+    def __init__(self) -> None:
+        super().__init__(make_model("7"))
+        self.told: list[str] = []
+
+    async def load_now(self) -> None:
+        self.told.append("load")
+
+    async def unload(self, version: str = "") -> None:
+        self.told.append(f"unload {version}")
+
+
 class RestBench:
     """`client` speaks to it; an error that is no answer is raised in the test."""
 
     def __init__(self) -> None:
         self.counts = CollectorRegistry()
-        self.deployment = FakeDeployment(make_model("7"))
+        self.deployment = ToldDeployment()
         self.features = FakeFeatures()
         self.records = FakeRecords()
         self.stopping = False
@@ -41,7 +55,7 @@ class RestBench:
             limits=Limits(),
             max_call_rows=8,
         )
-        api = make_api(
+        self.api = make_api(
             MODEL,
             predictor=predictor,
             deployment=self.deployment,
@@ -49,7 +63,7 @@ class RestBench:
             clouds=VERTEX,
             stopping=lambda: self.stopping,
         )
-        self.client = AsyncClient(transport=ASGITransport(api), base_url="http://inference")
+        self.client = AsyncClient(transport=ASGITransport(self.api), base_url="http://inference")
 
     def probabilities(self, *vectors: list[float]) -> list[float]:
         """What the model itself gives."""

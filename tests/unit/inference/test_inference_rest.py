@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import re
 import struct
@@ -10,9 +11,11 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from starlette.types import Message
 
 from services.chassis.errors import Unavailable
-from services.inference.rest.bodies import MAX_BODY_BYTES
+from services.inference.rest.bodies import MAX_BODY_BYTES, TooSlow, read_body
+from services.inference.rest.caller import http_status_of
 from tests.support.tiny_models import FEATURES
 from tests.unit.inference.fakes import MODEL
 from tests.unit.inference.rest_bench import INFER, RestBench, entity_body, vector_body
@@ -272,6 +275,8 @@ async def test_every_cause_has_its_status(bench: RestBench) -> None:
 
     await ask("model", "/v2/models/other/infer")
     await ask("version", f"/v2/models/{MODEL}/versions/8/infer")
+    status, told = found.pop("version")
+    assert status == 404 and f"version '8' of '{MODEL}' is not loaded" in told
     await ask("weight", **{"x-slipway-weight": "0"})
     await ask("late", **{"x-envoy-expected-rq-timeout-ms": "0"})
     bench.records.full = True
@@ -284,7 +289,6 @@ async def test_every_cause_has_its_status(bench: RestBench) -> None:
 
     assert found == {
         "model": (404, f"model 'other' is not served here; expected '{MODEL}'"),
-        "version": (404, f"version '8' of '{MODEL}' is not loaded; '7' is"),
         "weight": (400, "metadata x-slipway-weight: expected basis points from 1 to 10000, got '0'"),
         "late": (504, "the call's deadline has passed"),
         "full": (429, "full"),
@@ -294,11 +298,41 @@ async def test_every_cause_has_its_status(bench: RestBench) -> None:
     assert (bench.count("NOT_FOUND"), bench.count("UNAVAILABLE"), bench.count("OK")) == (2, 2, 0)
 
 
+async def test_an_error_of_ours_tells_nothing_of_itself_and_is_counted(bench: RestBench) -> None:
+    bench.features.failures["courier-0"] = RuntimeError("secret")
+
+    answer = await bench.infer(entity_body())
+
+    assert (answer.status_code, bench.count("INTERNAL")) == (500, 1)
+    assert answer.json() == {"error": "internal error; the server's log has the details"}
+
+
+async def test_a_body_that_does_not_come_is_waited_for_no_longer_than_that() -> None:
+    with pytest.raises(TooSlow, match=re.escape("body: expected within 0.01 s")):
+        await read_body(asyncio.Event().wait, {}, within_s=0.01)
+    assert http_status_of(TooSlow("")) == 408
+
+
+async def test_nobody_is_answered_who_went_away_before_the_end_of_the_question(bench: RestBench) -> None:
+    messages: list[Message] = [{"type": "http.request", "body": b"{", "more_body": True}, {"type": "http.disconnect"}]
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return messages.pop(0)
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    await bench.api({"type": "http", "method": "POST", "path": INFER, "headers": []}, receive, send)
+
+    assert (sent, bench.count("CANCELLED")) == ([], 1)
+
+
 async def test_an_unknown_path_and_method_are_answered_in_the_protocol_s_form(bench: RestBench) -> None:
     path, method = await bench.client.get("/v2/nothing"), await bench.client.get(INFER)
 
     assert (path.status_code, path.json()) == (404, {"error": "GET /v2/nothing: Not Found"})
-    assert method.status_code == 405 and "Method Not Allowed" in method.json()["error"]
+    assert (method.status_code, method.json()) == (405, {"error": f"GET {INFER}: expected POST"})
 
 
 async def test_a_stranger_learns_what_is_served(bench: RestBench) -> None:
@@ -318,6 +352,32 @@ async def test_a_stranger_learns_what_is_served(bench: RestBench) -> None:
     ]
     assert model["outputs"] == [{"name": "probability", "datatype": "FP32", "shape": [-1]}]
     assert (await bench.client.get(f"/v2/models/{MODEL}/versions/8")).status_code == 404
+
+
+async def test_the_repository_lists_what_is_loaded_and_what_is_wanted(bench: RestBench) -> None:
+    bench.deployment.wanted, bench.deployment.detail = "8", "version 8 was refused"
+    serves = {"name": MODEL, "version": "7", "state": "READY", "reason": ""}
+    wanted = {"name": MODEL, "version": "8", "state": "UNAVAILABLE", "reason": "version 8 was refused"}
+
+    whole = await bench.client.post("/v2/repository/index")
+    ready = await bench.client.post("/v2/repository/index", json={"ready": True})
+
+    assert (whole.json(), ready.json()) == ([serves, wanted], [serves])
+
+
+async def test_the_repository_looks_at_the_alias_and_lets_go_when_it_is_told(bench: RestBench) -> None:
+    async def ask(what: str, model: str = MODEL, **parameters: Any) -> int:
+        path = f"/v2/repository/models/{model}/{what}"
+        return (await bench.client.post(path, json={"parameters": parameters})).status_code
+
+    assert [await ask("load"), await ask("unload", unload_dependents=False), await ask("unload", version="6")] == [
+        200
+    ] * 3
+    assert bench.deployment.told == ["load", "unload ", "unload 6"]
+    assert [await ask("load", "other"), await ask("unload", "other")] == [404, 404]
+    refused = [await ask("load", config="{}"), await ask("unload", version=6), await ask("unload", force=True)]
+    assert refused == [400] * 3
+    assert len(bench.deployment.told) == 3
 
 
 async def test_ready_is_who_has_a_version_and_goes_on(bench: RestBench) -> None:
@@ -347,7 +407,7 @@ async def test_the_documentation_loads_nothing_from_elsewhere(bench: RestBench) 
 async def test_the_schema_describes_every_path(bench: RestBench) -> None:
     paths = (await bench.client.get("/openapi.json")).json()["paths"]
 
-    assert {"/v2", "/v2/models/{model}/versions/{version}/infer", "/ping", "/invocations"} <= set(paths)
+    assert {"/v2", "/v2/models/{model}/infer", "/v2/repository/index", "/ping", "/invocations"} <= set(paths)
     infer = paths["/v2/models/{model}/versions/{version}/infer"]["post"]
     assert [parameter["name"] for parameter in infer["parameters"]] == ["model", "version"]
     assert infer["requestBody"]["content"]["application/json"]["schema"]["required"] == ["inputs"]
