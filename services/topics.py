@@ -17,14 +17,14 @@ from services.contracts.training.v1 import training_pb2
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """A topic of ours. `message` is the protobuf type of every value, `key` the field that keys it."""
+    """A topic of ours. `message` is the protobuf type of every value, `key` the field that its partition goes by."""
 
     name: str
     message: type[Message]
     key: str
 
 
-PREDICTIONS = Topic("inference.predictions.v1", predictions_pb2.PredictionRecord, "entity_id")
+PREDICTIONS = Topic("inference.predictions.v1", predictions_pb2.PredictionRecords, "records.entity_id")
 TRAINING_REQUESTS = Topic("training.requests.v1", training_pb2.RetrainRequest, "model")
 TRAINING_RUNS = Topic("training.runs.v1", training_pb2.RunRecord, "run.request.model")
 RELEASES = Topic("router.releases.v1", router_pb2.ReleaseRecord, "release.model")

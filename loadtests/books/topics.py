@@ -13,7 +13,7 @@ from services.chassis.clock import proto_us
 from services.chassis.kafka import Record, make_consumer
 from services.chassis.settings import KafkaSettings
 from services.contracts.features.v1.features_pb2 import FEATURE_STATUS_MISSING, FEATURE_STATUS_STALE
-from services.contracts.inference.v1.predictions_pb2 import PredictionRecord
+from services.contracts.inference.v1.predictions_pb2 import PredictionRecord, PredictionRecords
 from services.topics import PREDICTIONS, UPSTREAM, dead_letters
 
 _OURS = "slipway-"
@@ -59,10 +59,19 @@ def dead_letter_reasons(kafka: KafkaSettings) -> Counter[str]:
 
 def read_predictions(kafka: KafkaSettings) -> pa.Table:
     """Every record of the exposure log, in order, repeats included: `PREDICTIONS_SCHEMA`."""
-    rows = [_prediction_row(record.value or b"") for record in read_topic(kafka, PREDICTIONS.name)]
+    rows = [_prediction_row(told) for told in read_exposures(kafka)]
     columns = list(zip(*rows, strict=True)) or [()] * len(PREDICTIONS_SCHEMA)
     arrays = [pa.array(column, field.type) for column, field in zip(columns, PREDICTIONS_SCHEMA, strict=True)]
     return pa.Table.from_arrays(arrays, schema=PREDICTIONS_SCHEMA)
+
+
+def read_exposures(kafka: KafkaSettings) -> Iterator[PredictionRecord]:
+    """The exposure log up to its end as of the call. Raises ValueError if a record is none of its."""
+    for record in read_topic(kafka, PREDICTIONS.name):
+        try:
+            yield from PredictionRecords.FromString(record.value or b"").records
+        except DecodeError as error:
+            raise ValueError(f"{PREDICTIONS.name} holds a record that is no PredictionRecords: {error}") from error
 
 
 def read_topic(kafka: KafkaSettings, topic: str) -> Iterator[Record]:
@@ -80,11 +89,7 @@ def read_topic(kafka: KafkaSettings, topic: str) -> Iterator[Record]:
         consumer.close()
 
 
-def _prediction_row(value: bytes) -> tuple[object, ...]:
-    try:
-        record = PredictionRecord.FromString(value)
-    except DecodeError as error:
-        raise ValueError(f"{PREDICTIONS.name} holds a record that is no PredictionRecord: {error}") from error
+def _prediction_row(record: PredictionRecord) -> tuple[object, ...]:
     return (
         record.prediction_id,
         record.entity_id,

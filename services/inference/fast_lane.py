@@ -46,11 +46,13 @@ class FastInfer:
 
     def _answer_now(self, scorer: Scorer, calls: Sequence[tuple[Call, Begun]]) -> None:
         vectors = [begun.call.vectors for _, begun in calls if begun.call.vectors is not None]
+        good = []
         for (call, begun), scored in zip(calls, scorer.score_together(vectors), strict=True):
             if isinstance(scored, Scored):
-                self._answer(call, begun, scored)
+                good.append((call, begun, scored))
             else:
                 self._fail(call, scored)
+        self._answer(good)
 
     def _answer_later(self, call: Call, begun: Begun) -> None:
         assert begun.call.entity_rows is not None
@@ -64,16 +66,20 @@ class FastInfer:
             return
         error = scored.exception()
         if error is None:
-            self._answer(call, begun, scored.result())
+            self._answer([(call, begun, scored.result())])
         else:
             self._fail(call, error)
 
-    def _answer(self, call: Call, begun: Begun, scored: Scored) -> None:
+    def _answer(self, calls: Sequence[tuple[Call, Begun, Scored]]) -> None:
         try:
-            call.answer(self._predictor.end(begun, scored).SerializeToString())
-            self._count(grpc.StatusCode.OK)
+            responses = self._predictor.end([(begun, scored) for _, begun, scored in calls])
         except Exception as error:
-            self._fail(call, error)
+            for call, _, _ in calls:
+                self._fail(call, error)
+            return
+        for (call, _, _), response in zip(calls, responses, strict=True):
+            call.answer(response.SerializeToString())
+        self._count(grpc.StatusCode.OK, len(calls))
 
     def _fail(self, call: Call, error: BaseException) -> None:
         code, details = grpc.StatusCode.INTERNAL, _INTERNAL
@@ -84,8 +90,8 @@ class FastInfer:
         self._count(code)
         call.fail(code, details)
 
-    def _count(self, code: grpc.StatusCode) -> None:
-        self._metrics.requests.labels(code.name).inc()
+    def _count(self, code: grpc.StatusCode, calls: int = 1) -> None:
+        self._metrics.requests.labels(code.name).inc(calls)
 
 
 def _request(message: bytes) -> v2.ModelInferRequest:

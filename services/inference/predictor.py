@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from functools import partial
 from typing import Protocol
 
-from services.chassis.clock import Now, from_us, to_proto
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from services.chassis.clock import Now, to_proto
 from services.chassis.errors import DeadlineExceeded, NotFound, Unavailable
 from services.contracts.features.v1 import features_pb2
 from services.contracts.inference.v1.predictions_pb2 import PredictionRecord
@@ -21,6 +22,9 @@ from services.inference.loaded_model import OUTPUT, LoadedModel
 from services.inference.metrics import InferenceMetrics
 from services.inference.scorer import Limits, Scored, Scorer
 from services.inference.tensors import encode_fp32
+
+_MISSING, _STALE = features_pb2.FEATURE_STATUS_MISSING, features_pb2.FEATURE_STATUS_STALE
+_SECOND = 1_000_000
 
 Fetch = Callable[[ModelContract, Sequence[EntityRows]], Awaitable[Vectors]]
 Metadata = Iterable[tuple[str, str | bytes]]
@@ -122,7 +126,8 @@ class Predictor:
         """Scores and records every row of the call, or raises a SlipwayError and records none."""
         told = {key: value for key, value in metadata if isinstance(value, str)}
         begun = self.begin(request, told.get, time_left_s)
-        return self.end(begun, await _score(begun))
+        [response] = self.end([(begun, await _score(begun))])
+        return response
 
     def begin(self, request: v2.ModelInferRequest, told: Told, time_left_s: float | None) -> Begun:
         """Reads a call. Raises a SlipwayError if it cannot be answered, whatever its score."""
@@ -136,12 +141,12 @@ class Predictor:
         self._records.check_room(len(call.entity_ids))
         return Begun(serving.model, serving.scorer, call, assignment, deadline, started)
 
-    def end(self, begun: Begun, scored: Scored) -> v2.ModelInferResponse:
-        """Records every row and makes the answer. Raises Overloaded if there is no room for the records."""
-        latency_s = time.perf_counter() - begun.started
-        self._records.add(_records_of(begun, scored, self._now(), latency_s))
-        self._count(scored, latency_s)
-        return _response(begun, scored)
+    def end(self, calls: Sequence[tuple[Begun, Scored]]) -> list[v2.ModelInferResponse]:
+        """Records every row and makes the answers. Raises Overloaded if there is no room for the records of all."""
+        ended, processed_at = time.perf_counter(), to_proto(self._now())
+        self._records.add([record for call in calls for record in _records_of(*call, processed_at, ended)])
+        self._count(calls, ended)
+        return [_response(begun, scored) for begun, scored in calls]
 
     def _serving(self, model: LoadedModel) -> _Serving:
         serving = self._servings.get(model)
@@ -155,17 +160,21 @@ class Predictor:
             )
         return serving
 
-    def _count(self, scored: Scored, latency_s: float) -> None:
-        self._metrics.latency.observe(latency_s)
-        self._metrics.rows.inc(len(scored.probabilities))
-        self._metrics.missing.inc(scored.statuses.count(features_pb2.FEATURE_STATUS_MISSING))
-        self._metrics.stale.inc(scored.statuses.count(features_pb2.FEATURE_STATUS_STALE))
+    def _count(self, calls: Sequence[tuple[Begun, Scored]], ended: float) -> None:
+        for begun, _ in calls:
+            self._metrics.latency.observe(ended - begun.started)
+        self._metrics.rows.inc(sum(len(scored.probabilities) for _, scored in calls))
+        self._metrics.missing.inc(sum(scored.statuses.count(_MISSING) for _, scored in calls))
+        self._metrics.stale.inc(sum(scored.statuses.count(_STALE) for _, scored in calls))
 
 
-def _records_of(begun: Begun, scored: Scored, processed_at: datetime, latency_s: float) -> list[PredictionRecord]:
+def _records_of(begun: Begun, scored: Scored, processed_at: Timestamp, ended: float) -> list[PredictionRecord]:
     model, call, assignment = begun.model, begun.call, begun.assignment
     width = len(model.contract.features)
-    as_of, processed = to_proto(from_us(call.as_of_us)), to_proto(processed_at)
+    as_of, latency_s = (
+        Timestamp(seconds=call.as_of_us // _SECOND, nanos=call.as_of_us % _SECOND * 1000),
+        ended - begun.started,
+    )
     return [
         PredictionRecord(
             prediction_id=call.row_id(row),
@@ -179,7 +188,7 @@ def _records_of(begun: Begun, scored: Scored, processed_at: datetime, latency_s:
             assignment_probability=assignment.probability,
             routing_key=assignment.routing_key,
             as_of=as_of,
-            processed_at=processed,
+            processed_at=processed_at,
             vector=scored.vectors[row].tobytes(),
             statuses=scored.statuses[row * width : (row + 1) * width],
             feature_service=model.contract.feature_service,
@@ -203,8 +212,8 @@ def _response(begun: Begun, scored: Scored) -> v2.ModelInferResponse:
     parameters = response.parameters
     parameters["prediction_id"].string_param = call.row_id(0)
     parameters["variant"].string_param = begun.assignment.variant
-    _flag(response, "missing", features_pb2.FEATURE_STATUS_MISSING, scored.statuses, model.contract.features)
-    _flag(response, "stale", features_pb2.FEATURE_STATUS_STALE, scored.statuses, model.contract.features)
+    _flag(response, "missing", _MISSING, scored.statuses, model.contract.features)
+    _flag(response, "stale", _STALE, scored.statuses, model.contract.features)
     if scored.watermark:
         parameters["watermark"].string_param = scored.watermark
     encode_fp32(response, OUTPUT, scored.probabilities, raw=call.raw)

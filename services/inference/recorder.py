@@ -5,17 +5,19 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from itertools import zip_longest
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
+
+from kafka.partitioner import murmur2
 
 from services.chassis.errors import Overloaded
 from services.chassis.logging import get_logger
-from services.contracts.inference.v1.predictions_pb2 import PredictionRecord
+from services.contracts.inference.v1.predictions_pb2 import PredictionRecord, PredictionRecords
 from services.inference.metrics import InferenceMetrics
 from services.topics import PREDICTIONS
 
 _BATCH_ROWS = 2000
+_TOGETHER_BYTES = 256 * 1024
 _GATHER_S = 0.005
 _FLUSH_S = 1.0
 _RETRY_S = 0.5
@@ -24,7 +26,10 @@ _RETRY_S = 0.5
 class Producer(Protocol):
     """What we use of a Kafka producer."""
 
-    def send(self, topic: str, *, value: bytes, key: bytes) -> Any:
+    def partitions_for(self, topic: str) -> set[int]:
+        """The topic's partitions."""
+
+    def send(self, topic: str, *, value: bytes, partition: int) -> Any:
         """A future with `succeeded()`."""
 
     def flush(self, timeout: float) -> None:
@@ -35,7 +40,7 @@ class Producer(Protocol):
 
 
 class Recorder:
-    """A bounded queue and one thread that empties it.
+    """A bounded queue and one thread that empties it, many records in one of Kafka's.
 
     A record is let go when the broker has acknowledged it. What failed is sent again by a new producer: the topic
     may then hold a record twice, its `prediction_id` tells.
@@ -107,24 +112,23 @@ class Recorder:
 
     def _deliver(self) -> bool:
         """True when the broker has the whole batch; what it has not stays in `_unacknowledged`."""
-        batch, sent = self._unacknowledged, []
+        sent: list[tuple[Any, list[PredictionRecord]]] = []
         try:
             if self._producer is None:
                 self._producer = self._connect()
-            for record in batch:
-                sent.append(self._send(self._producer, record))  # noqa: PERF401  those before a failure count
+            partitions = sorted(self._producer.partitions_for(PREDICTIONS.name))
+            for partition, records in _together(self._unacknowledged, partitions):
+                value = PredictionRecords(records=records).SerializeToString()
+                sent.append((self._producer.send(PREDICTIONS.name, value=value, partition=partition), records))
         except Exception as error:  # whatever the client raises, the records stay and the thread goes on
             self._warn(error)
         self._wait_for_answers()
-        taken = sum(future.succeeded() for future in sent)
-        self._unacknowledged = [r for r, future in zip_longest(batch, sent) if future is None or not future.succeeded()]
-        self._metrics.recorded.inc(taken)
+        taken = {id(record) for future, records in sent if future.succeeded() for record in records}
+        self._unacknowledged = [record for record in self._unacknowledged if id(record) not in taken]
+        self._metrics.recorded.inc(len(taken))
         if self._unacknowledged:
             self._drop_producer()
         return not self._unacknowledged
-
-    def _send(self, producer: Producer, record: PredictionRecord) -> Any:
-        return producer.send(PREDICTIONS.name, value=record.SerializeToString(), key=record.entity_id.encode())
 
     def _wait_for_answers(self) -> None:
         """Until each record sent was acknowledged or failed for good; the producer itself tries again and again."""
@@ -145,3 +149,27 @@ class Recorder:
                 producer.close(timeout=0)
             except Exception as error:  # as above
                 self._warn(error)
+
+
+def _together(
+    records: Sequence[PredictionRecord], partitions: Sequence[int]
+) -> Iterator[tuple[int, list[PredictionRecord]]]:
+    """What goes into one of Kafka's records: all of one partition, in order, of at most `_TOGETHER_BYTES`."""
+    gathered: dict[int, list[PredictionRecord]] = {}
+    sizes: dict[int, int] = {}
+    for record in records:
+        partition = _partition_of(record, partitions)
+        size = record.ByteSize()
+        if gathered.get(partition) and sizes[partition] + size > _TOGETHER_BYTES:
+            yield partition, gathered.pop(partition)
+        gathered.setdefault(partition, []).append(record)
+        sizes[partition] = size + (sizes[partition] if len(gathered[partition]) > 1 else 0)
+    yield from gathered.items()
+
+
+def _partition_of(record: PredictionRecord, partitions: Sequence[int]) -> int:
+    """Kafka's own choice for the key, so that an entity's predictions and labels may be read together."""
+    if len(partitions) == 1:
+        return partitions[0]
+    hashed: int = murmur2(record.entity_id.encode()) & 0x7FFFFFFF
+    return partitions[hashed % len(partitions)]

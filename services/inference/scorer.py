@@ -19,8 +19,8 @@ from services.inference.feature_client import EntityRows, Vectors
 from services.inference.loaded_model import LoadedModel
 from services.inference.metrics import InferenceMetrics
 
-_PRESENT = bytes([features_pb2.FEATURE_STATUS_PRESENT])
-_MISSING = bytes([features_pb2.FEATURE_STATUS_MISSING])
+# By whether a value is NaN.
+_STATUSES = np.array([features_pb2.FEATURE_STATUS_PRESENT, features_pb2.FEATURE_STATUS_MISSING], np.uint8)
 
 Fetch = Callable[[Sequence[EntityRows]], Awaitable[Vectors]]
 
@@ -98,31 +98,26 @@ class Scorer:
 
     def score_vectors(self, vectors: NDArray[np.float32]) -> Scored:
         """Runs the model on vectors that the caller brought; NaN counts as missing."""
-        return self._of_vectors(vectors, self.model.probabilities(vectors))
+        return self._score_in_one_run([vectors])[0]
 
-    def score_together(self, calls: Sequence[NDArray[np.float32]]) -> list[Scored | Conflict]:
+    def score_together(self, calls: Sequence[NDArray[np.float32]]) -> Sequence[Scored | Conflict]:
         """The same for the vectors of several calls in one run; of a call that the model fails on, its error."""
-        if len(calls) > 1:
-            try:
-                found = self.model.probabilities(np.concatenate(calls))
-            except Conflict:
-                return [self._score_alone(vectors) for vectors in calls]
-            ends = list(accumulate(len(vectors) for vectors in calls))
-            return [
-                self._of_vectors(vectors, found[end - len(vectors) : end])
-                for vectors, end in zip(calls, ends, strict=True)
-            ]
-        return [self._score_alone(vectors) for vectors in calls]
-
-    def _score_alone(self, vectors: NDArray[np.float32]) -> Scored | Conflict:
         try:
-            return self.score_vectors(vectors)
+            return self._score_in_one_run(calls)
         except Conflict as error:
-            return error
+            if len(calls) == 1:
+                return [error]
+            return [scored for vectors in calls for scored in self.score_together([vectors])]
 
-    def _of_vectors(self, vectors: NDArray[np.float32], probabilities: NDArray[np.float32]) -> Scored:
-        statuses = np.where(np.isnan(vectors), _MISSING, _PRESENT).tobytes()
-        return Scored(probabilities, vectors, statuses, "")
+    def _score_in_one_run(self, calls: Sequence[NDArray[np.float32]]) -> list[Scored]:
+        whole = calls[0] if len(calls) == 1 else np.concatenate(calls)
+        found, statuses = self.model.probabilities(whole), _STATUSES[np.isnan(whole).view(np.uint8)].tobytes()
+        width = whole.shape[1]
+        ends = accumulate(len(vectors) for vectors in calls)
+        return [
+            Scored(found[end - len(own) : end], own, statuses[(end - len(own)) * width : end * width], "")
+            for own, end in zip(calls, ends, strict=True)
+        ]
 
     def _start(self) -> None:
         self._start_is_scheduled = False

@@ -42,7 +42,7 @@ class Decoder:
         self._entity_id = recipe.label.entity_id
         self.label_topics = {events_topic(name).name: column for name, column in recipe.label.outcomes.items()}
         self._readers: dict[str, Callable[[Record, Decoded], None]] = {
-            PREDICTIONS.name: self._prediction,
+            PREDICTIONS.name: self._predictions,
             TRAINING_RUNS.name: self._run,
             RELEASES.name: self._release,
             **dict.fromkeys(self.label_topics, self._label_record),
@@ -60,38 +60,38 @@ class Decoder:
             try:
                 self._readers[record.topic](record, decoded)
             except (Invalid, DecodeError) as error:
-                decoded.batch.unreadable += 1
-                get_logger().warning(
-                    "record_unreadable",
-                    topic=record.topic,
-                    partition=record.partition,
-                    offset=record.offset,
-                    error=str(error),
-                )
+                _pass_over(record, error, decoded)
             decoded.batch.next_offsets[record.topic, record.partition] = record.offset + 1
         return decoded
 
-    def _prediction(self, record: Record, decoded: Decoded) -> None:
-        told = predictions_pb2.PredictionRecord.FromString(record.value or b"")
+    def _predictions(self, record: Record, decoded: Decoded) -> None:
+        records = predictions_pb2.PredictionRecords.FromString(record.value or b"").records
+        if not records:
+            raise Invalid("records: empty")
+        for told in records:
+            try:
+                decoded.batch.predictions.append(self._prediction(told))
+            except Invalid as error:
+                _pass_over(record, error, decoded)
+
+    def _prediction(self, told: predictions_pb2.PredictionRecord) -> Prediction:
         if told.model != self._model:
             raise Invalid(f"model: {told.model!r}; this process watches {self._model!r} alone")
         if not (told.prediction_id and told.entity_id and told.HasField("as_of")):
             raise Invalid("prediction_id, entity_id and as_of are needed to join it")
         if not 0 <= told.score <= 1:
             raise Invalid(f"score: {told.score} is no probability")
-        decoded.batch.predictions.append(
-            Prediction(
-                told.prediction_id,
-                told.entity_id,
-                told.model_version,
-                told.variant,
-                told.release_id,
-                proto_us(told.as_of),
-                told.score,
-                told.vector,
-                told.statuses,
-                _challenger_weight(told),
-            )
+        return Prediction(
+            told.prediction_id,
+            told.entity_id,
+            told.model_version,
+            told.variant,
+            told.release_id,
+            proto_us(told.as_of),
+            told.score,
+            told.vector,
+            told.statuses,
+            _challenger_weight(told),
         )
 
     def _label_record(self, record: Record, decoded: Decoded) -> None:
@@ -125,6 +125,17 @@ class Decoder:
         release = router_pb2.ReleaseRecord.FromString(record.value or b"").release
         if release.model == self._model:
             decoded.releases.append(Told(release.release_id, release.phase, record.value or b""))
+
+
+def _pass_over(record: Record, error: Exception, decoded: Decoded) -> None:
+    decoded.batch.unreadable += 1
+    get_logger().warning(
+        "record_unreadable",
+        topic=record.topic,
+        partition=record.partition,
+        offset=record.offset,
+        error=str(error),
+    )
 
 
 def _challenger_weight(told: predictions_pb2.PredictionRecord) -> int:

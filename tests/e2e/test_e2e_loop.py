@@ -13,7 +13,7 @@ from mlflow import MlflowClient
 
 from deploy.local.ports import address
 from deploy.local.processes import Platform
-from loadtests.books.topics import read_topic
+from loadtests.books.topics import read_exposures
 from loadtests.demo.platform import platform_client
 from loadtests.demo.reckoning import Reckoning, reckon
 from loadtests.demo.story import Story, Times
@@ -22,7 +22,6 @@ from services.contracts.inference.v1.predictions_pb2 import PredictionRecord
 from services.contracts.router.v1 import router_pb2
 from services.contracts.training.v1 import training_pb2
 from services.problem import load_recipe
-from services.topics import PREDICTIONS
 from tests.e2e import sources
 from tests.e2e.platforms import kafka_of, plan, running_platform
 from tests.support import PARCELS, eventually
@@ -127,9 +126,7 @@ def test_a_stock_client_through_envoy_gets_what_onnxruntime_gives_on_the_recorde
 
 def _recorded(platform: Platform, request_id: str) -> PredictionRecord:
     def found() -> PredictionRecord | None:
-        records = (
-            PredictionRecord.FromString(each.value or b"") for each in read_topic(kafka_of(platform), PREDICTIONS.name)
-        )
+        records = read_exposures(kafka_of(platform))
         return next((record for record in records if record.request_id == request_id), None)
 
     return eventually(found, "the prediction is recorded")

@@ -16,7 +16,7 @@ from kafka import KafkaConsumer
 
 from services.chassis.settings import KafkaSettings
 from services.contracts.features.v1 import features_pb2, features_pb2_grpc
-from services.contracts.inference.v1.predictions_pb2 import PredictionRecord
+from services.contracts.inference.v1.predictions_pb2 import PredictionRecord, PredictionRecords
 from services.contracts.open_inference.v2 import grpc_predict_v2_pb2 as v2
 from services.contracts.open_inference.v2 import grpc_predict_v2_pb2_grpc as v2_grpc
 from services.topics import PREDICTIONS
@@ -109,6 +109,10 @@ class Versions:
         """Moves the alias."""
         self._client.set_registered_model_alias(MODEL, alias, version)
 
+    def withdraw(self, alias: str) -> None:
+        """Takes the alias away."""
+        self._client.delete_registered_model_alias(MODEL, alias)
+
 
 class Inference:
     """A running inference process and a client of it."""
@@ -145,8 +149,15 @@ class Inference:
         _, call = self.stub.ModelReady.with_call(v2.ModelReadyRequest(name=MODEL), timeout=10)
         return str(dict(call.trailing_metadata()).get("x-slipway-detail", ""))
 
+    def serves(self, version: str) -> bool:
+        """Whether it is the version that answers when none is named."""
+        if not self.is_ready(version):
+            return False
+        metadata = self.stub.ModelMetadata(v2.ModelMetadataRequest(name=MODEL), timeout=10)
+        return bool(metadata.versions[0] == version)
+
     def wait_version(self, version: str) -> None:
-        eventually(lambda: self.is_ready(version), f"version {version} serves")
+        eventually(lambda: self.serves(version), f"version {version} serves")
 
     def close(self) -> None:
         self._channel.close()
@@ -200,8 +211,7 @@ def recorded(kafka: KafkaSettings, count: int, timeout_s: float = 20.0) -> list[
         while len(found) < count and time.monotonic() < deadline:
             for records in consumer.poll(timeout_ms=200).values():
                 for record in records:
-                    found.append(PredictionRecord.FromString(record.value))
-                    assert record.key == found[-1].entity_id.encode()
+                    found.extend(PredictionRecords.FromString(record.value).records)
     finally:
         consumer.close()
     assert len(found) >= count, f"expected {count} records, got {len(found)}"

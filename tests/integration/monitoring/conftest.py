@@ -53,7 +53,8 @@ class Upstream:
             vector=np.array(vector, "<f4").tobytes(),
             score=score,
         )
-        self._producer.send(PREDICTIONS.name, key=record.entity_id.encode(), value=record.SerializeToString())
+        value = predictions_pb2.PredictionRecords(records=[record]).SerializeToString()
+        self._producer.send(PREDICTIONS.name, key=record.entity_id.encode(), value=value)
 
     def tell(self, number: int, late: int | None, *, hours: float = 1) -> None:
         """The outcome of an entity; None: lost."""

@@ -9,7 +9,7 @@ import pytest
 from kafka.errors import KafkaConnectionError, KafkaTimeoutError
 
 from services.chassis.errors import Overloaded, Unavailable
-from services.contracts.inference.v1.predictions_pb2 import PredictionRecord
+from services.contracts.inference.v1.predictions_pb2 import PredictionRecord, PredictionRecords
 from services.inference import recorder as recorder_module
 from services.inference.recorder import Recorder
 from services.topics import PREDICTIONS
@@ -28,7 +28,9 @@ class FakeBroker:
     """Makes producers; remembers what it acknowledged."""
 
     def __init__(self) -> None:
-        self.taken: list[tuple[str, bytes, str]] = []
+        self.taken: list[tuple[str, int, str]] = []
+        self.sends = 0
+        self.partitions = {0}
         self.connections = 0
         self.faults: list[str] = []
         self.slow_flushes = 0
@@ -50,13 +52,18 @@ class FakeProducer:
     def __init__(self, broker: FakeBroker) -> None:
         self._broker = broker
 
-    def send(self, topic: str, *, value: bytes, key: bytes) -> Sent:
+    def partitions_for(self, topic: str) -> set[int]:
+        return self._broker.partitions
+
+    def send(self, topic: str, *, value: bytes, partition: int) -> Sent:
+        self._broker.sends += 1
         fault = self._broker.fault()
         if fault == "connection":
             raise KafkaConnectionError("gone")
         if fault == "not acknowledged":
             return Sent(ok=False)
-        self._broker.taken.append((topic, key, PredictionRecord.FromString(value).prediction_id))
+        told = PredictionRecords.FromString(value).records
+        self._broker.taken += [(topic, partition, record.prediction_id) for record in told]
         return Sent(ok=True)
 
     def flush(self, timeout: float) -> None:
@@ -89,11 +96,42 @@ def test_closing_sends_everything_in_order(broker: FakeBroker) -> None:
 
     assert recorder.close(timeout_s=5) == 0
 
-    assert broker.taken == [(PREDICTIONS.name, f"e-{id_}".encode(), id_) for id_ in "abc"]
+    assert broker.taken == [(PREDICTIONS.name, 0, id_) for id_ in "abc"]
+
+
+def test_many_records_are_one_of_kafkas_up_to_a_size(broker: FakeBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = [f"{n:03}" for n in range(100)]
+    [size] = {record.ByteSize() for record in records(*ids)}
+    monkeypatch.setattr(recorder_module, "_TOGETHER_BYTES", 30 * size)
+    recorder = Recorder(broker.connect, make_metrics(), max_rows=100)
+    recorder.add(records(*ids))
+    recorder.start()
+
+    assert recorder.close(timeout_s=5) == 0
+
+    assert broker.sends == 4
+    assert [id_ for _, _, id_ in broker.taken] == ids
+
+
+def test_a_record_goes_where_kafka_would_put_its_entity(broker: FakeBroker) -> None:
+    """The hashes are those of Kafka's own tests of its partitioner."""
+    hashes = {"21": -973932308, "foobar": -790332482, "a-little-bit-long-string": -985981536}
+    broker.partitions = {0, 1, 2, 3, 4}
+    recorder = Recorder(broker.connect, make_metrics(), max_rows=10)
+    recorder.add([PredictionRecord(prediction_id=key, entity_id=key) for key in hashes])
+    recorder.start()
+
+    assert recorder.close(timeout_s=5) == 0
+
+    expected = {(PREDICTIONS.name, (value & 0x7FFFFFFF) % 5, key) for key, value in hashes.items()}
+    assert set(broker.taken) == expected
 
 
 @pytest.mark.parametrize("fault", ["connection", "not acknowledged"])
-def test_what_failed_is_sent_again_by_a_new_producer(broker: FakeBroker, fault: str) -> None:
+def test_what_failed_is_sent_again_by_a_new_producer(
+    broker: FakeBroker, fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorder_module, "_TOGETHER_BYTES", 1)
     broker.faults = ["", fault]
     recorder = Recorder(broker.connect, make_metrics(), max_rows=10)
     recorder.start()

@@ -31,6 +31,8 @@ class Record:
 
 
 def decode(topic: str, message: Any) -> Decoded:
+    if isinstance(message, predictions_pb2.PredictionRecord):
+        message = predictions_pb2.PredictionRecords(records=[message])
     value = message if isinstance(message, bytes | None) else message.SerializeToString()
     return Decoder(load_recipe(PARCELS)).decode([Record(topic, value)])
 
@@ -64,6 +66,17 @@ def test_a_prediction_tells_the_weight_it_was_assigned_at(variant: str, probabil
     assert found.challenger_weight == weight
 
 
+def test_of_many_in_one_record_a_bad_one_spoils_no_other() -> None:
+    many = predictions_pb2.PredictionRecords(
+        records=[prediction(prediction_id="a"), prediction(score=2.0), prediction(prediction_id="c")]
+    )
+
+    batch = decode(PREDICTIONS.name, many).batch
+
+    assert [found.prediction_id for found in batch.predictions] == ["a", "c"]
+    assert batch.unreadable == 1
+
+
 @pytest.mark.parametrize(("value", "label"), [(1, 1.0), (0, 0.0), (True, 1.0)])
 def test_a_label_is_the_column_that_the_problem_names(value: object, label: float) -> None:
     [found] = decode(DELIVERED, outcome({"parcel_id": "e1", "late": value})).batch.outcomes
@@ -88,10 +101,13 @@ def test_a_watermark_is_of_its_partition() -> None:
     [
         (PREDICTIONS.name, b"\xff\xfe"),
         (PREDICTIONS.name, None),
+        (PREDICTIONS.name, predictions_pb2.PredictionRecords()),
         (PREDICTIONS.name, prediction(model="another")),
         (PREDICTIONS.name, prediction(entity_id="")),
         (PREDICTIONS.name, prediction(score=float("nan"))),
         (PREDICTIONS.name, prediction(score=1.5)),
+        (PREDICTIONS.name, prediction(assignment_probability=0.0)),
+        (PREDICTIONS.name, prediction(assignment_probability=1.5)),
         (DELIVERED, b"\xff\xfe"),
         (DELIVERED, events_pb2.EventRecord()),
         (DELIVERED, outcome({"parcel_id": "e1"})),

@@ -25,13 +25,15 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n1services/contracts/inference/v1/predictions.proto\x12\x14slipway.inference.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9f\x03\n\x10PredictionRecord\x12\x15\n\rprediction_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x11\n\tentity_id\x18\x03 \x01(\t\x12\r\n\x05model\x18\x04 \x01(\t\x12\x15\n\rmodel_version\x18\x05 \x01(\t\x12\x13\n\x0bonnx_sha256\x18\x06 \x01(\t\x12\x0f\n\x07variant\x18\x07 \x01(\t\x12\x12\n\nrelease_id\x18\x08 \x01(\t\x12\x1e\n\x16\x61ssignment_probability\x18\t \x01(\x01\x12\x13\n\x0brouting_key\x18\n \x01(\t\x12)\n\x05\x61s_of\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0cprocessed_at\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06vector\x18\r \x01(\x0c\x12\x10\n\x08statuses\x18\x0e \x01(\x0c\x12\x17\n\x0f\x66\x65\x61ture_service\x18\x0f \x01(\t\x12\r\n\x05score\x18\x10 \x01(\x01\x12\x11\n\tlatency_s\x18\x11 \x01(\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n1services/contracts/inference/v1/predictions.proto\x12\x14slipway.inference.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"L\n\x11PredictionRecords\x12\x37\n\x07records\x18\x01 \x03(\x0b\x32&.slipway.inference.v1.PredictionRecord\"\x9f\x03\n\x10PredictionRecord\x12\x15\n\rprediction_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x11\n\tentity_id\x18\x03 \x01(\t\x12\r\n\x05model\x18\x04 \x01(\t\x12\x15\n\rmodel_version\x18\x05 \x01(\t\x12\x13\n\x0bonnx_sha256\x18\x06 \x01(\t\x12\x0f\n\x07variant\x18\x07 \x01(\t\x12\x12\n\nrelease_id\x18\x08 \x01(\t\x12\x1e\n\x16\x61ssignment_probability\x18\t \x01(\x01\x12\x13\n\x0brouting_key\x18\n \x01(\t\x12)\n\x05\x61s_of\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0cprocessed_at\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06vector\x18\r \x01(\x0c\x12\x10\n\x08statuses\x18\x0e \x01(\x0c\x12\x17\n\x0f\x66\x65\x61ture_service\x18\x0f \x01(\t\x12\r\n\x05score\x18\x10 \x01(\x01\x12\x11\n\tlatency_s\x18\x11 \x01(\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'services.contracts.inference.v1.predictions_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PREDICTIONRECORD']._serialized_start=109
-  _globals['_PREDICTIONRECORD']._serialized_end=524
+  _globals['_PREDICTIONRECORDS']._serialized_start=108
+  _globals['_PREDICTIONRECORDS']._serialized_end=184
+  _globals['_PREDICTIONRECORD']._serialized_start=187
+  _globals['_PREDICTIONRECORD']._serialized_end=602
 # @@protoc_insertion_point(module_scope)

@@ -1,12 +1,19 @@
 import datetime
 
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from collections.abc import Mapping as _Mapping
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class PredictionRecords(_message.Message):
+    __slots__ = ("records",)
+    RECORDS_FIELD_NUMBER: _ClassVar[int]
+    records: _containers.RepeatedCompositeFieldContainer[PredictionRecord]
+    def __init__(self, records: _Optional[_Iterable[_Union[PredictionRecord, _Mapping]]] = ...) -> None: ...
 
 class PredictionRecord(_message.Message):
     __slots__ = ("prediction_id", "request_id", "entity_id", "model", "model_version", "onnx_sha256", "variant", "release_id", "assignment_probability", "routing_key", "as_of", "processed_at", "vector", "statuses", "feature_service", "score", "latency_s")
