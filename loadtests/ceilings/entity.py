@@ -10,24 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loadtests.ceilings.requests import KEY
-from loadtests.journeys import questions
+from loadtests.journeys import Schema, questions, read_vectors, vectors_request
 from loadtests.replay.client import CHANNEL, METADATA, ROUTING_KEY, RequestForm
 from loadtests.replay.questions import Question
 from loadtests.upstream import Source
-from services.chassis.clock import from_proto, to_us
+from services.chassis.clock import from_proto
 from services.contracts.features.v1 import features_pb2, features_pb2_grpc
 from services.contracts.open_inference.v2 import grpc_predict_v2_pb2 as v2
 from services.problem import load_recipe
 
 _TIMEOUT_S = 10.0
-_LIST_OF = {
-    features_pb2.DATA_TYPE_STRING: "strings",
-    features_pb2.DATA_TYPE_TIMESTAMP: "strings",
-    features_pb2.DATA_TYPE_INT64: "ints",
-    features_pb2.DATA_TYPE_DOUBLE: "doubles",
-}
-
-Schema = features_pb2.GetFeatureServiceSchemaResponse
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +41,8 @@ def ask_features(address: str, feature_repo: Path, source: Source) -> Asked:
         )
         answer = stub.GetWatermark(features_pb2.GetWatermarkRequest(), timeout=_TIMEOUT_S)
         (question,) = questions(source, feature_repo, 1, from_proto(answer.watermark))
-        found = stub.GetVectors(_vectors_request(feature_service, schema, question), timeout=_TIMEOUT_S)
-    return Asked(schema, question, np.frombuffer(found.values, "<f4").reshape(1, -1))
+        found = stub.GetVectors(vectors_request(feature_service, schema, [question]), timeout=_TIMEOUT_S)
+    return Asked(schema, question, read_vectors(found, schema))
 
 
 def request(address: str, model: str, question: Question) -> bytes:
@@ -61,11 +53,3 @@ def request(address: str, model: str, question: Question) -> bytes:
         )
         metadata = describe(v2.ModelMetadataRequest(name=model), timeout=_TIMEOUT_S, metadata=((ROUTING_KEY, KEY),))
     return RequestForm(metadata).fill(question)
-
-
-def _vectors_request(feature_service: str, schema: Schema, question: Question) -> features_pb2.GetVectorsRequest:
-    asked = features_pb2.GetVectorsRequest(feature_service=feature_service, as_of_us=[to_us(question.as_of)])
-    for each in {field.name: field for field in (*schema.request_fields, *schema.join_keys)}.values():
-        column = asked.columns.add(name=each.name)
-        getattr(column, _LIST_OF[each.data_type]).append(getattr(question.payload, each.name))
-    return asked

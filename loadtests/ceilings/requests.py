@@ -39,7 +39,7 @@ def grpc_call(address: str, request: bytes) -> Call:
     return Call(f"http://{address}{INFER}", framed(request), headers)
 
 
-def binary_call(address: str, model: str, vectors: NDArray[np.float32]) -> Call:
+def binary_call(address: str, model: str, vectors: NDArray[np.float32], request_id: str = KEY) -> Call:
     """REST V2 with binary data in and out."""
     content = vectors.astype("<f4").tobytes()
     tensor = {
@@ -48,7 +48,7 @@ def binary_call(address: str, model: str, vectors: NDArray[np.float32]) -> Call:
         "shape": vectors.shape,
         "parameters": {"binary_data_size": len(content)},
     }
-    document = {"id": KEY, "parameters": {"binary_data_output": True}, "inputs": [tensor]}
+    document = {"id": request_id, "parameters": {"binary_data_output": True}, "inputs": [tensor]}
     header = json.dumps(document).encode()
     headers = {"content-type": "application/octet-stream", _HEADER_LENGTH: str(len(header)), ROUTING_KEY: KEY}
     return Call(f"http://{address}/v2/models/{model}/infer", header + content, headers, http1=True)
@@ -59,10 +59,15 @@ def json_call(url: str, document: object) -> Call:
     return Call(url, json.dumps(document).encode(), {"content-type": "application/json"}, http1=True)
 
 
-def v2_json_call(address: str, model: str, vectors: NDArray[np.float32]) -> Call:
+def v2_json_call(address: str, model: str, vectors: NDArray[np.float32], request_id: str = KEY) -> Call:
     """REST V2 with the values in the JSON."""
-    tensor = {"name": INPUT, "datatype": "FP32", "shape": vectors.shape, "data": vectors.ravel().tolist()}
-    return json_call(f"http://{address}/v2/models/{model}/infer", {"id": KEY, "inputs": [tensor]})
+    tensor = {"name": INPUT, "datatype": "FP32", "shape": vectors.shape, "data": _values(vectors)}
+    return json_call(f"http://{address}/v2/models/{model}/infer", {"id": request_id, "inputs": [tensor]})
+
+
+def _values(vectors: NDArray[np.float32]) -> list[float | None]:
+    """Row by row; JSON has no NaN, so that it is null."""
+    return [None if np.isnan(value) else float(value) for value in vectors.ravel()]
 
 
 def ask(call: Call, within_s: float = _TIMEOUT_S) -> tuple[bytes, int]:
@@ -88,7 +93,6 @@ def read_v2_json(content: bytes) -> NDArray[np.float32]:
 
 def read_binary(content: bytes) -> NDArray[np.float32]:
     """Of a REST V2 reply whose one output is binary data, which stands at its end."""
-    # The JSON before it ends with the last brace that closes it; raw_decode finds where.
     header, _ = json.JSONDecoder().raw_decode(content.decode("latin-1"))
     (output,) = header["outputs"]
     return np.frombuffer(content[-int(output["parameters"]["binary_data_size"]) :], "<f4")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import grpc
 
-from loadtests.ceilings.entity import Schema
+from loadtests.journeys import Schema
 from loadtests.replay.client import CHANNEL
 from services.chassis.errors import Unavailable
 from services.contracts.features.v1 import features_pb2

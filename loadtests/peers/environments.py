@@ -15,14 +15,14 @@ FOLDER = REPOSITORY / ".cache" / "peers"
 _STAMP = "requirements.txt"
 
 
-def python_of(name: str, requirements: Sequence[str], folder: Path = FOLDER) -> Path:
+def python_of(name: str, requirements: Sequence[str], folder: Path = FOLDER, interpreter: str = sys.executable) -> Path:
     """The interpreter of an environment that has them. Raises Unavailable with pip's words if it cannot be made."""
     home = folder / name
     python, stamp, wanted = home / "bin" / "python", home / _STAMP, "\n".join(requirements)
     if stamp.exists() and stamp.read_text() == wanted:
         return python
     shutil.rmtree(home, ignore_errors=True)
-    _run(name, [sys.executable, "-m", "venv", str(home)])
+    _run(name, [interpreter, "-m", "venv", str(home)])
     _run(name, [str(python), "-m", "pip", "install", "--quiet", *requirements])
     stamp.write_text(wanted)
     return python

@@ -1,6 +1,4 @@
-"""LitServe: one worker, its default queue."""
-
-from __future__ import annotations
+"""LitServe: one worker, its default queue. It reads the annotations as objects, so none are put off here."""
 
 import os
 from typing import Any

@@ -89,8 +89,9 @@ class CountingPlatform(features_pb2_grpc.FeaturesServiceServicer, v2_grpc.GRPCIn
         response = v2.ModelInferResponse(model_name=request.model_name, model_version="1", id=request.id)
         response.parameters["variant"].string_param = "champion"
         response.parameters["missing_features"].int64_param = 2
-        response.outputs.add(name="probability", datatype="FP32", shape=[1])
-        response.raw_output_contents.append(struct.pack("<f", count))
+        rows = request.inputs[0].shape[0]
+        response.outputs.add(name="probability", datatype="FP32", shape=[rows])
+        response.raw_output_contents.append(struct.pack("<f", count) * rows)
         return response
 
     def _read(self) -> None:
