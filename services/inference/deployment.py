@@ -121,14 +121,17 @@ class Deployment:
     async def unload(self, version: str = "") -> None:
         """Lets go of that version, or of all. Raises Conflict for the one that serves while there is the alias."""
         async with self._looking:
-            named = (await self._registry.aliases(self._model)).get(self._variant)
+            aliases = await self._registry.aliases(self._model)
+            self.wanted = aliases.get(self._variant)
             going = [model for model in self.loaded if version in ("", model.version)]
             if version and not going:
                 raise NotFound(f"version {version!r} of {self._model!r} is not loaded")
-            if named is not None and self.current in going:
-                what = f"the alias {self._variant!r} decides what serves, and it names version {named}"
+            if self.wanted is not None and self.current in going:
+                what = f"the alias {self._variant!r} decides what serves, and it names version {self.wanted}"
                 raise Conflict(f"model {self._model!r} stays loaded: {what}; move or delete the alias")
             self._let_go(self.loaded if self.current in going else going)
+            if self.wanted is None:
+                self._say(self._no_alias())
             await self._tell()
 
     async def _follow_alias(self) -> None:
@@ -141,7 +144,7 @@ class Deployment:
         self.wanted = aliases.get(self._variant)
         self._let_go(self._outlived(aliases))
         if self.wanted is None:
-            self._say(NotFound(f"model {self._model!r} has no alias {self._variant!r}"))
+            self._say(self._no_alias())
             self._lifecycle.ready(PART)
         elif self._confirmed and self.current is not None and self.current.version == self.wanted:
             self._say(None)
@@ -231,6 +234,9 @@ class Deployment:
         self._refused.clear()
         self._lifecycle.ready(PART)
         self._say(None)
+
+    def _no_alias(self) -> NotFound:
+        return NotFound(f"model {self._model!r} has no alias {self._variant!r}")
 
     def _outlived(self, aliases: Mapping[str, str]) -> Sequence[LoadedModel]:
         """The previous version, once its time is over."""

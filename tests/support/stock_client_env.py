@@ -31,7 +31,7 @@ def ask_with_stock_client(address: str, model: str, inputs: dict[str, Any], **op
     """What `stock_client.py` prints: `server`, `model`, `ready`, `outputs` and `parameters`.
 
     `inputs`: for each tensor `{"datatype", "data"}`, data a list (nested for more than one dimension).
-    `options`: `parameters`, `headers` (dicts of text), `request_id`.
+    `options`: `parameters`, `headers` (dicts of text), `request_id`, `whole` (also the other ways to call).
     """
     return _run(_SCRIPT, {"address": address, "model": model, "inputs": inputs, **options})
 

@@ -31,7 +31,12 @@ def test_tritonclient_gets_what_onnxruntime_gives_on_the_recorded_vector(
 
     with inference(with_all) as running:
         answer = ask_with_stock_client(
-            running.address, MODEL, ENTITIES, request_id="stock", parameters={"as_of": "2013-01-01T10:00:00Z"}
+            running.address,
+            MODEL,
+            ENTITIES,
+            request_id="stock",
+            parameters={"as_of": "2013-01-01T10:00:00Z"},
+            whole=True,
         )
         records = recorded(kafka, 2)
 
@@ -41,7 +46,13 @@ def test_tritonclient_gets_what_onnxruntime_gives_on_the_recorded_vector(
     assert {tensor["name"]: tensor["datatype"] for tensor in answer["model"]["inputs"]} == {
         name: tensor["datatype"] for name, tensor in ENTITIES.items()
     }
-    assert [record.entity_id for record in records] == ["p-1", "p-2"]
-    assert answer["outputs"]["probability"] == [run_onnx(onnx, record) for record in records]
+    assert [record.entity_id for record in records[:2]] == ["p-1", "p-2"]
+    assert answer["outputs"]["probability"] == [run_onnx(onnx, record) for record in records[:2]]
     assert (answer["id"], answer["version"]) == ("stock", version)
     assert answer["parameters"]["prediction_id"] == {"string_param": "stock-0"}
+    whole = answer["whole"]
+    assert whole["async"] == whole["stream"] == answer["outputs"]["probability"]
+    assert whole["index"] == [{"name": MODEL, "version": version, "state": "READY"}]
+    assert "FAILED_PRECONDITION" in whole["unload"] and "names version 1" in whole["unload"]
+    assert "NOT_FOUND" in whole["load_other"] and "NOT_FOUND" in whole["version"]
+    assert "INVALID_ARGUMENT" in whole["load_files"] and "INVALID_ARGUMENT" in whole["output"]
