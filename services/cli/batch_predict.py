@@ -20,6 +20,7 @@ from services.cli import values
 from services.cli.display import err, out
 from services.cli.failures import FAILED, INTERRUPTED, fail
 from services.cli.others import module_environment
+from services.cli.platform import stops_on_signals
 from services.cli.rpc import IS_IT_RUNNING
 from services.cli.settings import CliSettings, cli_settings
 
@@ -72,7 +73,7 @@ def batch_predict(
 
 @contextmanager
 def _running(arguments: list[str], settings: CliSettings) -> Iterator[subprocess.Popen[str]]:
-    """The run, with its log lines in a pipe. Ctrl-C ends both."""
+    """The run, with its log lines in a pipe. Ctrl-C and SIGTERM end both."""
     environment = module_environment() | {
         "SLIPWAY_MODEL": settings.recipe.name,
         "SLIPWAY_MLFLOW": settings.mlflow,
@@ -81,7 +82,7 @@ def _running(arguments: list[str], settings: CliSettings) -> Iterator[subprocess
         "SLIPWAY_LOG_FORMAT": "json",
     }
     command = [sys.executable, "-m", _MODULE, *arguments]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+    with stops_on_signals(), subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         try:
             yield process
         except KeyboardInterrupt:

@@ -43,7 +43,7 @@ def up(
         _wait_ready(platform, timeout, LogFiles.of(platform))
         return
     _refuse(supervise.obstacles(platform))
-    with _stops_on_signals():
+    with stops_on_signals():
         with _stopped_unless_it_works(platform):
             _start(platform, timeout)
         _say_where(platform)
@@ -168,7 +168,7 @@ def _stop(platform: Platform) -> None:
 
 
 @contextmanager
-def _stops_on_signals() -> Iterator[None]:
+def stops_on_signals() -> Iterator[None]:
     """SIGTERM and a closed terminal do what Ctrl-C does."""
 
     def interrupt(*_: object) -> None:

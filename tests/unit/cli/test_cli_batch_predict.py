@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,6 +16,7 @@ import pytest
 import typer
 
 from services.cli.batch_predict import Shown
+from tests.support import PARCELS
 from tests.unit.cli.fakes import slipway
 
 RANGE = ("--from", "2024-03-01", "--to", "2024-03-02")
@@ -80,6 +86,31 @@ def test_a_platform_that_does_not_run_is_one_line_that_says_what_to_do(tmp_path:
     assert done.stderr.startswith("error: MLflow at http://127.0.0.1:")
     assert "`slipway up`" in done.stderr and done.stderr.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["rows.parquet"]
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_stopped_says_how_it_goes_on(tmp_path: Path, signum: signal.Signals) -> None:
+    pq.write_table(pa.table({"features": [[1.0]]}), tmp_path / "rows.parquet")
+    options = ["--in", str(tmp_path / "rows.parquet"), "--out", str(tmp_path / "out.parquet")]
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        told = {"SLIPWAY_MLFLOW": f"http://127.0.0.1:{silent.getsockname()[1]}", "SLIPWAY_FEATURE_REPO": str(PARCELS)}
+        running = subprocess.Popen(
+            [sys.executable, "-m", "services.cli", "batch-predict", *options],
+            env=os.environ | told,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        asked, _ = silent.accept()
+        running.send_signal(signum)
+        _, words = running.communicate(timeout=20)
+        # The run has ended, too.
+        asked.settimeout(20)
+        while asked.recv(4096):
+            pass
+        asked.close()
+
+    assert running.returncode == 130
+    assert words.splitlines()[-1] == "error: stopped; the same command goes on where it was"
 
 
 def test_what_the_run_itself_refuses_is_shown_in_its_words(tmp_path: Path) -> None:
