@@ -171,10 +171,8 @@ class Predictor:
 def _records_of(begun: Begun, scored: Scored, processed_at: Timestamp, ended: float) -> list[PredictionRecord]:
     model, call, assignment = begun.model, begun.call, begun.assignment
     width = len(model.contract.features)
-    as_of, latency_s = (
-        Timestamp(seconds=call.as_of_us // _SECOND, nanos=call.as_of_us % _SECOND * 1000),
-        ended - begun.started,
-    )
+    as_of = Timestamp(seconds=call.as_of_us // _SECOND, nanos=call.as_of_us % _SECOND * 1000)
+    latency_s = ended - begun.started
     return [
         PredictionRecord(
             prediction_id=call.row_id(row),
