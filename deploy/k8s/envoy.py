@@ -25,6 +25,8 @@ def cluster_bootstrap() -> dict[str, Any]:
         challenger=f"inference-challenger:{_PORTS.inference_challenger_grpc}",
         champion_fast=f"inference-champion:{_PORTS.inference_champion_fast}",
         challenger_fast=f"inference-challenger:{_PORTS.inference_challenger_fast}",
+        champion_http=f"inference-champion:{_PORTS.inference_champion_http}",
+        challenger_http=f"inference-challenger:{_PORTS.inference_challenger_http}",
         router=f"router:{_PORTS.router_http}",
     )
 

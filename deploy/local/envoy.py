@@ -38,13 +38,15 @@ def envoy_config(
     challenger: str = "127.0.0.1:9107",
     champion_fast: str | None = None,
     challenger_fast: str | None = None,
+    champion_http: str = "127.0.0.1:8106",
+    challenger_http: str = "127.0.0.1:8107",
     router: str = "127.0.0.1:8108",
 ) -> dict[str, Any]:
     """The bootstrap as JSON-able dict. All parameters are `host:port`; `listen` and `admin` with an IP address.
 
     `champion` and `challenger` are gRPC servers of inference, `…_fast` their fast lanes, which ModelInfer goes to
-    (None: it goes where all calls go), `router` is the router's HTTP port. Envoy asks DNS for what is a name, again and
-    again.
+    (None: it goes where all calls go), `…_http` their REST ports, `router` is the router's HTTP port. Envoy asks DNS
+    for what is a name, again and again.
     """
     return {
         "node": {"id": f"envoy-{listen}", "cluster": "slipway"},
@@ -56,6 +58,8 @@ def envoy_config(
                 _cluster("challenger", challenger_fast or challenger, http2=True),
                 _cluster("champion-grpc", champion, http2=True),
                 _cluster("challenger-grpc", challenger, http2=True),
+                _cluster("champion-http", champion_http, http2=False),
+                _cluster("challenger-http", challenger_http, http2=False),
                 _cluster("router", router, http2=False),
             ],
         },

@@ -68,6 +68,8 @@ def prepare(platform: Platform) -> None:
         challenger=address(ports.inference_challenger_grpc),
         champion_fast=address(ports.inference_champion_fast) if platform.fast_lane else None,
         challenger_fast=address(ports.inference_challenger_fast) if platform.fast_lane else None,
+        champion_http=address(ports.inference_champion_http),
+        challenger_http=address(ports.inference_challenger_http),
         router=address(ports.router_http),
     )
     platform.envoy_bootstrap.write_text(json.dumps(bootstrap, indent=2))

@@ -10,11 +10,13 @@ from services.chassis.errors import Unavailable
 from services.router.assignment import CHALLENGER, CHAMPION
 from services.router.releases import Calls
 
-_FILTER = r"^cluster\.(champion|challenger)\.grpc\..*\.ModelInfer\.\d+$"
-_NAME = re.compile(r"^cluster\.(champion|challenger)\..*\.(\d+)$")
+_FILTER = r"^cluster\.(champion|challenger)(\.grpc\..*\.ModelInfer\.\d+|-http\.upstream_rq_\d{3})$"
+_GRPC = re.compile(r"^cluster\.(champion|challenger)\.grpc\..*\.(\d+)$")
+_HTTP = re.compile(r"^cluster\.(champion|challenger)-http\.upstream_rq_(\d{3})$")
 # UNKNOWN, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE, DATA_LOSS: the server's fault.
 # What the caller did wrong (INVALID_ARGUMENT, CANCELLED ...) says nothing about a version.
-_SERVERS_FAULT = frozenset({2, 4, 8, 12, 13, 14, 15})
+_GRPC_FAULTS = frozenset({2, 4, 8, 12, 13, 14, 15})
+_HTTP_FAULTS = frozenset({429, *range(500, 600)})
 
 
 class EnvoyCounters:
@@ -32,10 +34,10 @@ class EnvoyCounters:
             raise Unavailable(f"Envoy's admin port does not answer: {error or type(error).__name__}") from error
         counted = {CHAMPION: Calls(), CHALLENGER: Calls()}
         for stat in response.json()["stats"]:
-            named = _NAME.match(stat.get("name", ""))
-            if named:
-                variant, status = named[1], int(named[2])
-                counted[variant] = _add(counted[variant], int(stat["value"]), failed=status in _SERVERS_FAULT)
+            for names, faults in ((_GRPC, _GRPC_FAULTS), (_HTTP, _HTTP_FAULTS)):
+                if named := names.match(stat.get("name", "")):
+                    variant, status = named[1], int(named[2])
+                    counted[variant] = _add(counted[variant], int(stat["value"]), failed=status in faults)
         return counted[CHAMPION], counted[CHALLENGER]
 
 

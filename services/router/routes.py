@@ -18,8 +18,9 @@ _REQUEST_ID = "x-request-id"
 _VARIANT, _RELEASE, _WEIGHT = "x-slipway-variant", "x-slipway-release", "x-slipway-weight"
 _INFERENCE = "/inference.GRPCInferenceService/"
 _HOT = f"{_INFERENCE}ModelInfer"
-_ALL_METHODS = "-grpc"
-_ONLY_INFERENCE = "only inference.GRPCInferenceService is served here\n"
+_REST = "/v2"
+_ALL_METHODS, _HTTP = "-grpc", "-http"
+_ONLY_INFERENCE = "only the Open Inference Protocol is served here: inference.GRPCInferenceService, and /v2 over HTTP\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ def discovery_response(split: Split, timeout: str = "5s") -> dict[str, Any]:
 
 
 def route_configuration(split: Split, timeout: str) -> dict[str, Any]:
-    """Inference calls by weight, ModelInfer to the clusters of its own; everything else 404."""
+    """Inference calls by weight, ModelInfer and REST to clusters of their own; everything else 404."""
     return {
         "name": ROUTE_CONFIG,
         "virtual_hosts": [
@@ -55,6 +56,7 @@ def route_configuration(split: Split, timeout: str) -> dict[str, Any]:
                 "routes": [
                     {"match": {"path": _HOT}, "route": _weighted_route(split, timeout)},
                     {"match": {"prefix": _INFERENCE}, "route": _weighted_route(split, timeout, _ALL_METHODS)},
+                    {"match": {"path_separated_prefix": _REST}, "route": _weighted_route(split, timeout, _HTTP)},
                     {
                         "match": {"prefix": "/"},
                         "direct_response": {"status": 404, "body": {"inline_string": _ONLY_INFERENCE}},

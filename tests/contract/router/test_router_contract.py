@@ -37,7 +37,8 @@ def test_the_bootstrap_asks_for_the_routes_that_the_router_gives() -> None:
     assert given["name"] == bootstrap.ROUTE_CONFIG
     assert clusters_of(given, 0) == ["challenger", "champion"], "ModelInfer; the challenger is drawn first"
     assert clusters_of(given, 1) == ["challenger-grpc", "champion-grpc"], "the other methods"
-    assert {*clusters_of(given, 0), *clusters_of(given, 1)} < clusters
+    assert clusters_of(given, 2) == ["challenger-http", "champion-http"], "REST"
+    assert {name for route in range(3) for name in clusters_of(given, route)} < clusters
 
 
 def clusters_of(given: dict[str, Any], route: int) -> list[str]:

@@ -51,7 +51,8 @@ def test_envoy_is_told_the_addresses_it_was_given() -> None:
         for cluster in config["static_resources"]["clusters"]
     }
 
-    assert ports == {"champion": 3, "challenger": 9107, "champion-grpc": 3, "challenger-grpc": 9107, "router": 5}
+    grpc = {"champion": 3, "challenger": 9107, "champion-grpc": 3, "challenger-grpc": 9107}
+    assert ports == grpc | {"champion-http": 8106, "challenger-http": 8107, "router": 5}
     fast = envoy_config(champion_fast="127.0.0.1:9")["static_resources"]["clusters"]
     assert [cluster["name"] for cluster in fast if "'port_value': 9}" in str(cluster)] == ["champion"]
     assert config["static_resources"]["listeners"][0]["address"]["socket_address"]["port_value"] == 1

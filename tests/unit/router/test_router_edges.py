@@ -65,11 +65,16 @@ class TestEnvoyCounters:
             {"name": f"cluster.challenger.{prefix}.3", "value": 5},
             {"name": f"cluster.challenger.{prefix}.14", "value": 2},
             {"name": f"cluster.challenger.{prefix}.total", "value": 99},
+            {"name": "cluster.champion-http.upstream_rq_200", "value": 10},
+            {"name": "cluster.champion-http.upstream_rq_429", "value": 1},
+            {"name": "cluster.challenger-http.upstream_rq_400", "value": 3},
+            {"name": "cluster.challenger-http.upstream_rq_503", "value": 4},
+            {"name": "cluster.challenger-http.upstream_rq_5xx", "value": 4},
             {"histograms": {}},
         ]
         counters = EnvoyCounters(client(lambda _: httpx.Response(200, json={"stats": stats})))
 
-        assert await counters.read() == (Calls(90, 0), Calls(14, 2))
+        assert await counters.read() == (Calls(101, 1), Calls(21, 6))
 
     async def test_an_envoy_that_is_down_is_unavailable(self) -> None:
         def refuse(request: httpx.Request) -> httpx.Response:
