@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -47,11 +46,10 @@ class Running:
 
     @property
     def environment(self) -> dict[str, str]:
-        address = f"127.0.0.1:{self.features.env['SLIPWAY_GRPC_PORT']}"
         return {
             "SLIPWAY_MODEL": MODEL,
             "SLIPWAY_MLFLOW": self.mlflow,
-            "SLIPWAY_FEATURES": address,
+            "SLIPWAY_FEATURES": _address(self.features),
             "SLIPWAY_FEATURE_REPO": str(PARCELS),
         }
 
@@ -77,17 +75,18 @@ def running(kafka: KafkaSettings, redis_server: str, mlflow_server: str, tmp_pat
     features = _features(kafka, redis_server, tmp_path)
     names = [each.name for each in features.plan.features]
     Versions(mlflow_server, tmp_path).register(logistic_onnx(WEIGHTS), contract=contract_json(features=names))
-    with _two_days(features) as address:
-        environment = {
-            "SLIPWAY_MODEL": MODEL,
-            "SLIPWAY_FEATURES": address,
-            "SLIPWAY_MLFLOW": mlflow_server,
-            "SLIPWAY_MODEL_CACHE": str(tmp_path / "models"),
-            "SLIPWAY_KAFKA__BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
-            "SLIPWAY_HTTP_PORT": str(free_port()),
-        }
-        with run_inference(environment) as inference:
-            yield Running(inference, features, mlflow_server, tmp_path)
+    _two_days(features)
+    environment = {
+        "SLIPWAY_MODEL": MODEL,
+        "SLIPWAY_FEATURES": _address(features),
+        "SLIPWAY_MLFLOW": mlflow_server,
+        "SLIPWAY_MODEL_CACHE": str(tmp_path / "models"),
+        "SLIPWAY_KAFKA__BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
+    }
+    # All start at once; inference is ready when it has seen the features service.
+    with features.stream(ready=False), features.serve(ready=False), run_inference(environment) as inference:
+        eventually(lambda: features.reached(END), "all is worked in")
+        yield Running(inference, features, mlflow_server, tmp_path)
 
 
 def _features(kafka: KafkaSettings, redis_server: str, folder: Path) -> Platform:
@@ -106,18 +105,18 @@ def _features(kafka: KafkaSettings, redis_server: str, folder: Path) -> Platform
     )
 
 
-@contextmanager
-def _two_days(features: Platform) -> Iterator[str]:
-    """Address of a features service that has them, online and in the lake."""
+def _address(features: Platform) -> str:
+    return f"127.0.0.1:{features.env['SLIPWAY_GRPC_PORT']}"
+
+
+def _two_days(features: Platform) -> None:
+    """Of events, in the topics and in the lake."""
     events = [event for event in parcels(until=END) if event.recorded_at < END]
     lake = EventLake(Path(features.env["SLIPWAY_LAKE"]), features.definitions.event_types)
     lake.add(lake.from_cloud_event(event.value) for event in events)
     lake.reached(END)
     features.publish(events)
     features.watermark(END)
-    with features.stream(), features.serve():
-        eventually(lambda: features.reached(END), "all is worked in")
-        yield f"127.0.0.1:{features.env['SLIPWAY_GRPC_PORT']}"
 
 
 def _online(inference: Inference, row: Mapping[str, Any]) -> float:
