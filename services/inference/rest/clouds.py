@@ -33,7 +33,7 @@ ReadRows = Callable[[LoadedModel, bytes], v2.ModelInferRequest]
 class CloudSettings(BaseSettings):
     """What the clouds tell a container, in variables of their own names."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True, use_attribute_docstrings=True)
 
     aip_http_port: int | None = Field(default=None, ge=0, le=65535)
     """Vertex AI: the port."""

@@ -172,6 +172,13 @@ def test_the_port_is_ours_if_it_was_told_else_that_of_the_cloud_that_runs_us() -
     assert [each.port(8106, own_is_told=True) for each in (vertex, sagemaker, moved)] == [8106] * 3
 
 
+def test_an_empty_variable_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AIP_HTTP_PORT", "AIP_HEALTH_ROUTE", "AIP_PREDICT_ROUTE", "SAGEMAKER_BIND_TO_PORT"):
+        monkeypatch.setenv(name, "")
+
+    assert CloudSettings() == CloudSettings(aip_http_port=None, aip_health_route="", sagemaker_bind_to_port=8080)
+
+
 @pytest.mark.parametrize("route", ["predict", "/a b", "/{model}"])
 def test_a_route_that_is_no_path_is_refused(route: str) -> None:
     with pytest.raises(ValueError, match="aip_predict_route"):

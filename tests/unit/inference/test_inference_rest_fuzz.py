@@ -114,7 +114,7 @@ def served() -> Iterator[Served]:
         yield Served(runner)
 
 
-@settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(ask=_nearly_right() | _TABLE | _WILD)
 def test_any_request_is_answered_as_the_protocol_says(served: Served, ask: Ask) -> None:
     answer = served.post(*ask)
