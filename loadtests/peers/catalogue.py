@@ -111,8 +111,8 @@ class Peer:
     start: Callable[[Site], Start]
 
 
-def _mlserver(site: Site) -> Start:
-    """Without worker processes: they cost it half of what it can do."""
+def mlserver(site: Site, runtime: str) -> list[str]:
+    """Its command for a runtime of `models/`, without worker processes: they cost it half of what it can do."""
     settings = {
         "host": "127.0.0.1",
         "grpc_port": site.grpc_port,
@@ -122,13 +122,17 @@ def _mlserver(site: Site) -> Start:
         "debug": False,
     }
     (site.folder / "settings.json").write_text(json.dumps(settings))
-    described = {"name": site.model.name, "implementation": "mlserver_model.Runtime"}
+    described = {"name": site.model.name, "implementation": runtime}
     (site.folder / "model-settings.json").write_text(json.dumps(described))
+    return [site.program("mlserver"), "start", "."]
+
+
+def _mlserver(site: Site) -> Start:
     ways = [
         Way(MLSERVER_GRPC, site.inference(), read_grpc),
         Way(MLSERVER_REST, v2_json_call(site.http, site.model.name, site.vector), read_v2_json, HTTP1),
     ]
-    return Start([site.program("mlserver"), "start", "."], ways)
+    return Start(mlserver(site, "mlserver_model.Runtime"), ways)
 
 
 def _kserve(site: Site) -> Start:
@@ -206,8 +210,9 @@ def _mlflow(site: Site) -> Start:
     return Start(command, [Way(MLFLOW, call, _read_predictions, HTTP1)], {"MLFLOW_DISABLE_TELEMETRY": "true"})
 
 
+MLSERVER = Peer("mlserver", ("mlserver==1.7.1", "uvloop==0.21.0", "protobuf<7", ONNXRUNTIME), _mlserver)
 PEERS = (
-    Peer("mlserver", ("mlserver==1.7.1", "uvloop==0.21.0", "protobuf<7", ONNXRUNTIME), _mlserver),
+    MLSERVER,
     Peer("kserve", ("kserve==0.21.0", ONNXRUNTIME), _kserve),
     Peer("triton", ("nvidia-pytriton==0.7.0", ONNXRUNTIME), _triton),
     Peer("litserve", ("litserve==0.2.19", "numpy", ONNXRUNTIME), _litserve),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -36,6 +38,7 @@ from loadtests.ceilings.rounds import Contender, Outcome, Server, measure
 from loadtests.peers.catalogue import PEERS, Peer, Site
 from loadtests.peers.environments import python_of
 from loadtests.peers.goals import verdicts
+from loadtests.peers.stock import STOCK, stock_parts
 from services.chassis.errors import Invalid, SlipwayError, Unavailable
 
 _WIDTH_WITHOUT_OURS = 17
@@ -45,12 +48,23 @@ _NAMES = ", ".join(peer.name for peer in PEERS)
 Tell = Callable[[str], None]
 Only = Annotated[list[str] | None, typer.Option(help=f"One of {_NAMES}; may be given again. Default: all.")]
 Ours = Annotated[bool, typer.Option(help="Measure ours in the same run, on a platform of its own.")]
+Stock = Annotated[bool, typer.Option(help="Also calls by keys: ours against MLServer with feast serve (needs ours).")]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Who takes part beside the reference."""
+
+    peers: list[Peer]
+    ours: bool
+    stock: bool
 
 
 def peers(
     *,
     only: Only = None,
     ours: Ours = True,
+    stock: Stock = True,
     rounds: Rounds = 5,
     seconds: Seconds = 3.0,
     server_core: ServerCore = 0,
@@ -71,7 +85,7 @@ def peers(
         feature_repo=feature_repo.resolve(),
         source=source,
     )
-    finish(lambda console: _report(plan, chosen(only or []), console, ours=ours), plan, out or [])
+    finish(lambda console: _report(plan, Wanted(chosen(only or []), ours, ours and stock), console), plan, out or [])
 
 
 def chosen(names: list[str]) -> list[Peer]:
@@ -81,52 +95,58 @@ def chosen(names: list[str]) -> list[Peer]:
     return [peer for peer in PEERS if not names or peer.name in names]
 
 
-def _report(plan: Plan, who: list[Peer], console: Console, *, ours: bool) -> Report:
+def _report(plan: Plan, wanted: Wanted, console: Console) -> Report:
     with console.status("starts") as status, tempfile.TemporaryDirectory(prefix="slipway-peers-") as folder:
-        outcomes = _measured(plan, who, Path(folder), lambda now: status.update(escape(now)), ours=ours)
-    versions = {peer.name: " ".join(peer.requirements) for peer in who}
-    return Report("Model servers side by side", plan.facts() | versions, outcomes, verdicts(outcomes) if ours else [])
+        outcomes = _measured(plan, wanted, Path(folder), lambda now: status.update(escape(now)))
+    versions = {peer.name: " ".join(peer.requirements) for peer in wanted.peers}
+    facts = plan.facts() | versions | ({"feast": version("feast")} if wanted.stock else {})
+    return Report("Model servers side by side", facts, outcomes, verdicts(outcomes) if wanted.ours else [])
 
 
-def _measured(plan: Plan, who: list[Peer], folder: Path, tell: Tell, *, ours: bool) -> list[Outcome]:
+def _measured(plan: Plan, wanted: Wanted, folder: Path, tell: Tell) -> list[Outcome]:
     failed: list[Outcome] = []
-    pythons = _install(who, failed, tell)
+    pythons = _install(wanted.peers, failed, tell)
     with ExitStack() as stack:
-        model, contenders = stack.enter_context(_ours(plan, tell) if ours else _nobody(folder))
-        contenders.insert(0, stack.enter_context(reference(model, plan.cores, folder)))
+        platform = stack.enter_context(own_platform(plan, tell)) if wanted.ours else None
+        model = platform.model if platform else _model(folder)
+        contenders: list[Contender] = [stack.enter_context(reference(model, plan.cores, folder))]
+        if platform:
+            field = Field(platform, plan.cores)
+            contenders += [*field.vectors(), *field.rest(), *(field.entities() if wanted.stock else ())]
         for peer, python in pythons:
             tell(f"starts {peer.name}")
-            try:
+            with _told(peer.name, failed):
                 contenders += stack.enter_context(serving(peer, _site(python, folder / peer.name, model), plan.cores))
-            except SlipwayError as error:
-                failed.append(Outcome(peer.name, 1, failed=str(error)))
+        if platform and wanted.stock:
+            tell("starts the stock parts")
+            with _told(STOCK, failed):
+                contenders.append(stack.enter_context(stock_parts(platform, plan.cores, folder / "stock")))
         return [*measure(contenders, plan.rounds, plan.seconds, tell), *failed]
+
+
+@contextmanager
+def _told(name: str, failed: list[Outcome]) -> Iterator[None]:
+    """One that cannot take part is a row, not the end."""
+    try:
+        yield
+    except SlipwayError as error:
+        failed.append(Outcome(name, 1, failed=str(error)))
 
 
 def _install(who: list[Peer], failed: list[Outcome], tell: Tell) -> list[tuple[Peer, Path]]:
     pythons = []
     for peer in who:
         tell(f"installs {peer.name}")
-        try:
+        with _told(peer.name, failed):
             pythons.append((peer, python_of(peer.name, peer.requirements)))
-        except SlipwayError as error:
-            failed.append(Outcome(peer.name, 1, failed=str(error)))
     return pythons
 
 
-@contextmanager
-def _ours(plan: Plan, tell: Tell) -> Iterator[tuple[Served, list[Contender]]]:
-    with own_platform(plan, tell) as platform:
-        field = Field(platform, plan.cores)
-        yield platform.model, [*field.vectors(), *field.rest()]
-
-
-@contextmanager
-def _nobody(folder: Path) -> Iterator[tuple[Served, list[Contender]]]:
-    """Only the model."""
+def _model(folder: Path) -> Served:
+    """For peers without ours."""
     model = Served("model", folder / "model.onnx", _WIDTH_WITHOUT_OURS)
     model.onnx.write_bytes(forest(model.width))
-    yield model, []
+    return model
 
 
 def _site(python: Path, folder: Path, model: Served) -> Site:

@@ -5,19 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from loadtests.ceilings import contenders as c
-from loadtests.ceilings.goals import REST_SHARE, VECTOR_US, Verdict, at_least, at_most, first, of, ratio
+from loadtests.ceilings.goals import ENTITY_SHARE, REST_SHARE, VECTOR_US, Verdict, at_least, at_most, first, of, ratio
 from loadtests.ceilings.rounds import Outcome
 from loadtests.peers.catalogue import KSERVE_BINARY, KSERVE_GRPC, KSERVE_REST, MLSERVER_REST, TRITON
+from loadtests.peers.stock import STOCK
 
 TIMES_TRITON, TIMES_KSERVE = 2, 10
-_OURS = (c.FAST, c.GRPC, c.ENVOY, c.ENVOY_GRPC, c.REST, c.REFERENCE)
+ENTITY_P50_SHARE = 0.3
+_NO_PEERS = (c.FAST, c.GRPC, c.ENVOY, c.ENVOY_GRPC, c.REST, c.REFERENCE, c.ENTITY_FAST, c.ENTITY_GRPC, STOCK)
 
 
 def verdicts(outcomes: Sequence[Outcome]) -> list[Verdict]:
     """Of the fast lane where the platform has it, else of grpcio. CPU-µs a call, saturated."""
     by_name = {outcome.name: outcome for outcome in outcomes}
     ours = of(first(by_name, c.FAST, c.GRPC), "cpu_us")
-    theirs = [cost for each in outcomes if each.name not in _OURS and (cost := each.median("cpu_us")) is not None]
+    entity = first(by_name, c.ENTITY_FAST, c.ENTITY_GRPC)
+    theirs = [cost for each in outcomes if each.name not in _NO_PEERS and (cost := each.median("cpu_us")) is not None]
     rest = [cost for name in (KSERVE_REST, KSERVE_BINARY, MLSERVER_REST) if (cost := of(by_name.get(name), "cpu_us"))]
     return [
         at_most("1-row vector", ours, VECTOR_US, f"at most {VECTOR_US} CPU-µs"),
@@ -37,6 +40,20 @@ def verdicts(outcomes: Sequence[Outcome]) -> list[Verdict]:
             REST_SHARE,
             f"at most {REST_SHARE} of the better of KServe and MLServer",
             "of the better",
+        ),
+        at_most(
+            "call by keys, with features and Redis",
+            ratio(of(entity, "cpu_us"), of(by_name.get(STOCK), "cpu_us")),
+            ENTITY_SHARE,
+            f"at most 1/20 of the CPU of {STOCK}",
+            "of the stock parts",
+        ),
+        at_most(
+            "the same, one at a time",
+            ratio(of(entity, "p50_us"), of(by_name.get(STOCK), "p50_us")),
+            ENTITY_P50_SHARE,
+            f"p50 at most {ENTITY_P50_SHARE} of that of {STOCK}",
+            "of the stock parts",
         ),
     ]
 
