@@ -90,6 +90,15 @@ def test_a_run_that_scored_nothing_leaves_nothing(bench: Bench) -> None:
     assert bench.left() == []
 
 
+def test_a_run_that_was_killed_before_its_first_slice_stands_in_nobodys_way(bench: Bench) -> None:
+    _killed_at(bench, 1)
+    (bench.folder / ".out.parquet.scored" / "000000.parquet").unlink()
+
+    bench.score_range("out.parquet", hours=2)
+
+    assert bench.left() == ["out.parquet"]
+
+
 def test_a_half_written_part_is_scored_again(bench: Bench) -> None:
     bench.score_range("clean.parquet")
     _killed_at(bench, 3)
