@@ -114,7 +114,8 @@ class Deployment:
         answer.
         """
         self._refused.clear()
-        await self.poll()
+        # Who asked may leave; a version that is taking over must not be left half-way.
+        await asyncio.shield(self.poll())
         if self._problem is not None:
             raise self._problem
 
@@ -222,6 +223,7 @@ class Deployment:
         if onnx is not None:
             self._cache.keep_onnx(onnx)
         self._cache.note_served(self._variant, artifacts)
+        self._cache.forget_old()
 
     def _swap(self, model: LoadedModel) -> None:
         previous = self.current

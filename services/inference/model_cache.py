@@ -14,6 +14,7 @@ from services.chassis.logging import get_logger
 from services.inference.contract import ModelContract
 from services.inference.registry import ModelVersion
 
+_FILES_KEPT = 16
 # What comes from a tag must not name a path.
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -54,7 +55,9 @@ class ModelCache:
 
     def last_served(self, model: str, variant: str) -> Artifacts | None:
         """What this deployment served last, or None if it never did (or the note is unreadable)."""
-        path = self._note_path(model, variant)
+        return self._note(self._note_path(model, variant))
+
+    def _note(self, path: Path) -> Artifacts | None:
         try:
             return Artifacts.model_validate_json(path.read_bytes())
         except FileNotFoundError:
@@ -67,6 +70,14 @@ class ModelCache:
         """Notes what is served now. Raises OSError if the disk refuses."""
         path = self._note_path(artifacts.version.model, variant)
         self._write(path, artifacts.model_dump_json(indent=1).encode())
+
+    def forget_old(self, kept: int = _FILES_KEPT) -> None:
+        """Deletes the oldest models beyond `kept`, never one that is noted as served. Raises OSError if it cannot."""
+        noted = {note.version.onnx_sha256 for path in self._folder.glob("*.json") if (note := self._note(path))}
+        files = sorted(self._folder.glob("*.onnx"), key=lambda path: path.stat().st_mtime, reverse=True)
+        for path in files[kept:]:
+            if path.stem not in noted:
+                path.unlink(missing_ok=True)
 
     def _onnx_path(self, digest: str) -> Path:
         return self._folder / f"{digest}.onnx"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -101,6 +102,25 @@ def test_the_cache_gives_back_what_was_served(tmp_path: Path) -> None:
     assert after.last_served(MODEL, "champion") == artifacts
     assert after.last_served(MODEL, "challenger") is None
     assert after.onnx(sha256(onnx)) == onnx
+
+
+def test_the_cache_forgets_the_oldest_models_but_none_that_is_served(tmp_path: Path) -> None:
+    cache = ModelCache(tmp_path)
+    models = [logistic_onnx(bias=float(number)) for number in range(5)]
+    for age, onnx in enumerate(models):
+        cache.keep_onnx(onnx)
+        os.utime(tmp_path / f"{sha256(onnx)}.onnx", (1000 - age, 1000 - age))
+    cache.note_served("champion", make_artifacts(models[4]))
+
+    cache.forget_old(kept=2)
+
+    assert [cache.onnx(sha256(onnx)) is not None for onnx in models] == [True, True, False, False, True]
+
+
+def test_a_digest_that_names_a_path_is_not_looked_up(tmp_path: Path) -> None:
+    (tmp_path / "outside.onnx").write_bytes(b"secret")
+
+    assert ModelCache(tmp_path / "cache").onnx("../outside") is None
 
 
 def test_damaged_files_of_the_cache_count_as_absent(tmp_path: Path) -> None:
