@@ -30,7 +30,7 @@ from tests.support.tiny_models import contract_json, logistic_onnx
 
 HOUR = timedelta(hours=1)
 END = START + timedelta(days=2)
-SINCE = END - 5 * HOUR
+SINCE = END - 4 * HOUR
 TO_PICKUP = timedelta(minutes=10)
 WEIGHTS = (0.25, -0.05, 0.02, 0.05, 0.5, -0.03, 0.125, 0.01, -0.0625, 0.002)
 
@@ -54,7 +54,7 @@ class Running:
         }
 
     def range_into(self, out: str) -> list[str]:
-        """The options of a run over the last five hours."""
+        """The options of a run over the last four hours."""
         moments = ["--from", rfc3339(SINCE), "--to", rfc3339(END), "--slice", "1h"]
         return ["--model", "champion", *moments, "--out", str(self.folder / out)]
 
@@ -135,13 +135,13 @@ def _online(inference: Inference, row: Mapping[str, Any]) -> float:
 def test_batch_scores_are_the_online_ones_and_a_killed_run_ends_with_the_same_output(running: Running) -> None:
     clean = running.run("services.cli", "batch-predict", *running.range_into("clean.parquet"))
     assert clean.returncode == 0, clean.stderr
-    assert "5 of 5" in clean.stderr and "rows scored by version 1" in clean.stdout
+    assert "4 of 4" in clean.stderr and "rows scored by version 1" in clean.stdout
 
     rows = pq.read_table(running.folder / "clean.parquet").to_pylist()
     assert {row["parcel_id"] for row in rows} == _asked_for()
     online = np.array([_online(running.inference, row) for row in rows], np.float32)
     batch = np.array([row["probability"] for row in rows], np.float32)
-    assert len(set(batch.tolist())) > 100
+    assert len(set(batch.tolist())) > 80
     np.testing.assert_allclose(batch, online, rtol=1e-6)
 
     work = running.folder / ".killed.parquet.scored"
@@ -151,11 +151,11 @@ def test_batch_scores_are_the_online_ones_and_a_killed_run_ends_with_the_same_ou
     killed.kill()
     killed.log.unlink()
     done = len(list(work.glob("*.parquet")))
-    assert 1 <= done < 5 and not (running.folder / "killed.parquet").exists()
+    assert 1 <= done < 4 and not (running.folder / "killed.parquet").exists()
 
     resumed = running.run("services.inference.batch", *running.range_into("killed.parquet"))
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
-    assert f'"done": {done}, "of": 5' in resumed.stdout
+    assert f'"done": {done}, "of": 4' in resumed.stdout
     assert (running.folder / "killed.parquet").read_bytes() == (running.folder / "clean.parquet").read_bytes()
     assert not work.exists()
 
