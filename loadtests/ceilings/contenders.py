@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,7 +54,7 @@ def reference(model: Served, cores: Cores, folder: Path) -> Iterator[Server]:
             grpc_call(address(port), vector_request(model.name, rows)),
             read_grpc,
             run(model.onnx.read_bytes(), rows),
-            (process.pid,),
+            {"reference": process.pid},
             generator_core=cores.generator,
         )
 
@@ -121,7 +121,7 @@ class Field:
 
     def _through_envoy(self, name: str, port: int, pid: int) -> Server:
         both = self._platform.pids_of("inference-champion", "inference-challenger")
-        return self._grpc(name, address(port), self._one, (pid, *both))
+        return self._grpc(name, address(port), self._one, {"envoy": pid} | both)
 
     def _lanes(self, names: dict[str, str]) -> list[tuple[str, str]]:
         """Names with addresses, of the kinds of ports that the champion has and listens on."""
@@ -133,7 +133,7 @@ class Field:
         return found
 
     def _grpc(
-        self, name: str, at: str, rows: NDArray[np.float32], pids: tuple[int, ...], *, one_at_a_time: bool = True
+        self, name: str, at: str, rows: NDArray[np.float32], pids: Mapping[str, int], *, one_at_a_time: bool = True
     ) -> Server:
         call = grpc_call(at, vector_request(self._model.name, rows))
         return self._server(name, call, read_grpc, rows, pids, one_at_a_time=one_at_a_time)
@@ -144,7 +144,7 @@ class Field:
         call: Call,
         read: Reader,
         rows: NDArray[np.float32],
-        pids: tuple[int, ...],
+        pids: Mapping[str, int],
         *,
         shape: Shape | None = None,
         one_at_a_time: bool = True,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from services.chassis.errors import Unavailable
@@ -49,18 +49,17 @@ def cpu_s(pid: int) -> float:
     return sum(int(field) for field in fields[11:15]) * _TICK_S
 
 
-def family_cpu_s(pids: Iterable[int]) -> float:
-    """Of several families together, seconds so far."""
-    return sum(cpu_s(member) for pid in pids for member in family(pid))
+def family_cpu_s(pid: int) -> float:
+    """Of a process and all that descend from it, seconds so far."""
+    return sum(cpu_s(member) for member in family(pid))
 
 
-def cpu_at_rest_s(pids: Sequence[int]) -> float:
-    """The same once they rest, so that work which was put off behind the answers counts; after 10 s in any case."""
+def wait_at_rest(pids: Collection[int]) -> None:
+    """Returns when these families rest, so that work which was put off behind the answers is done; at most 10 s."""
     deadline = time.monotonic() + _REST_WITHIN_S
-    before = family_cpu_s(pids)
-    while True:
+    now = sum(map(family_cpu_s, pids))
+    rests = False
+    while not rests and time.monotonic() < deadline:
         time.sleep(_LOOK_S)
-        now = family_cpu_s(pids)
-        if now - before <= _RESTS_BELOW * _LOOK_S + _TICK_S or time.monotonic() > deadline:
-            return now
-        before = now
+        before, now = now, sum(map(family_cpu_s, pids))
+        rests = now - before <= _RESTS_BELOW * _LOOK_S + _TICK_S

@@ -49,9 +49,9 @@ class Running:
     entity_vector: NDArray[np.float32]
     """What the features service gives for that question, float32 [1, width]."""
 
-    def pids_of(self, *names: str) -> tuple[int, ...]:
-        """Of processes by name."""
-        return tuple(self.pids[name] for name in names)
+    def pids_of(self, *names: str) -> dict[str, int]:
+        """Of these processes, by name."""
+        return {name: self.pids[name] for name in names}
 
 
 @contextmanager

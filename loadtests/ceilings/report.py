@@ -15,7 +15,7 @@ from loadtests.ceilings.goals import Verdict
 from loadtests.ceilings.rounds import Outcome
 from services.chassis.errors import Invalid
 
-_COLUMNS = ("", "calls/s", "least, most", "CPU-µs a call", "of a core", "p50 µs", "p99 µs")
+_COLUMNS = ("", "calls/s", "least, most", "CPU-µs a call", "of a core", "p50 µs", "p99 µs", "of which CPU-µs")
 _COLOUR = {True: "green", False: "red", None: "yellow"}
 
 
@@ -88,7 +88,13 @@ def _cells(outcome: Outcome) -> tuple[str, ...]:
         "" if busy is None else f"{busy:.0%}",
         _number(outcome.median("p50_us")),
         _number(outcome.median("p99_us")),
+        _parts(outcome.parts_us()),
     )
+
+
+def _parts(parts_us: Mapping[str, float]) -> str:
+    """Empty for one process, which has all of it."""
+    return ", ".join(f"{name} {_number(cost)}" for name, cost in parts_us.items()) if len(parts_us) > 1 else ""
 
 
 def _number(value: float | None) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median, quantiles
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from deploy.local.home import REPOSITORY
 from loadtests.ceilings import h2load
-from loadtests.ceilings.cores import cpu_at_rest_s, family_cpu_s, pinned
+from loadtests.ceilings.cores import family_cpu_s, pinned, wait_at_rest
 from loadtests.ceilings.h2load import Call, Shape
 from loadtests.ceilings.requests import Reader, ask
 from services.chassis.errors import Conflict, SlipwayError, Unavailable
@@ -42,6 +42,8 @@ class Sample:
     busy: float | None = None
     p50_us: float | None = None
     p99_us: float | None = None
+    parts_us: Mapping[str, float] = field(default_factory=dict)
+    """What `cpu_us` is made of, by process."""
 
 
 class Contender(Protocol):
@@ -79,6 +81,11 @@ class Outcome:
         values = [getattr(sample, what) for sample in self.samples]
         return None if not values or None in values else median(values)
 
+    def parts_us(self) -> dict[str, float]:
+        """Medians of the processor time of a call, by process."""
+        names = self.samples[0].parts_us if self.samples else ()
+        return {name: median(sample.parts_us[name] for sample in self.samples) for name in names}
+
     def spread(self, what: str) -> tuple[float, float] | None:
         """The least and the most."""
         values = [getattr(sample, what) for sample in self.samples]
@@ -87,13 +94,13 @@ class Outcome:
 
 @dataclass(slots=True)
 class Server:
-    """A contender that is asked by h2load. `pids` are the processes whose families' time counts as its own."""
+    """A contender that is asked by h2load. `pids`, by name: the processes whose families' time is its own."""
 
     name: str
     call: Call
     read: Reader
     expected: NDArray[np.float32]
-    pids: Sequence[int]
+    pids: Mapping[str, int]
     shape: Shape = field(default_factory=Shape)
     generator_core: int | None = None
     one_at_a_time: bool = True
@@ -124,18 +131,22 @@ class Server:
             self._single_requests = max(_FIRST, int(answered.per_second * seconds * _ONE_AT_A_TIME_SHARE))
 
     def take(self) -> Sample:
-        before = family_cpu_s(self.pids)
+        before = self._cpu_s()
         answered = self._send(self._requests)
         took_s = answered.requests / answered.per_second
-        spent_s = family_cpu_s(self.pids) - before
-        all_spent_s = cpu_at_rest_s(self.pids) - before
+        spent_s = sum(self._cpu_s().values()) - sum(before.values())
+        wait_at_rest(self.pids.values())
+        parts_us = {name: (now - before[name]) * 1e6 / answered.requests for name, now in self._cpu_s().items()}
         p50_us, p99_us = self._percentiles() if self.one_at_a_time else (None, None)
-        return Sample(answered.per_second, all_spent_s * 1e6 / answered.requests, spent_s / took_s, p50_us, p99_us)
+        return Sample(answered.per_second, sum(parts_us.values()), spent_s / took_s, p50_us, p99_us, parts_us)
 
     def finish(self) -> None:
         size = self.check()
         if size != self._reply_bytes:
             raise Conflict(f"{self.name}: the reply had {self._reply_bytes} bytes before and has {size} after the load")
+
+    def _cpu_s(self) -> dict[str, float]:
+        return {name: family_cpu_s(pid) for name, pid in self.pids.items()}
 
     def _percentiles(self) -> tuple[float, float]:
         answered, latencies = h2load.latencies_us(self.call, self._single_requests, self.generator_core)

@@ -167,7 +167,7 @@ def serving(peer: Peer, site: Site, cores: Cores) -> Iterator[list[Server]]:
                 way.call,
                 way.read,
                 expected,
-                (process.pid,),
+                {peer.name: process.pid},
                 shape=way.shape,
                 generator_core=cores.generator,
             )

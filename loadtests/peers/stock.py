@@ -69,7 +69,7 @@ def stock_parts(platform: Running, cores: Cores, folder: Path) -> Iterator[Serve
                 grpc_call(site.grpc, platform.entity_request),
                 read_grpc,
                 run(platform.model.onnx.read_bytes(), vector),
-                (process.pid, feast.pid, *platform.pids_of("redis")),
+                {"mlserver": process.pid, "feast": feast.pid} | platform.pids_of("redis"),
                 generator_core=cores.generator,
             )
 

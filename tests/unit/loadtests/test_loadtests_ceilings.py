@@ -109,7 +109,7 @@ def test_the_time_of_a_family_counts_its_children_even_those_that_ended():
             sleeper.wait()
         parent.communicate(b"\n", timeout=60)
     assert family(parent.pid) == set()
-    assert family_cpu_s([os.getpid()]) > 0.05
+    assert family_cpu_s(os.getpid()) > 0.05
 
 
 def test_a_core_that_is_not_ours_is_refused():
@@ -140,7 +140,8 @@ class Steady:
 
     def take(self) -> Sample:
         self._step("take")
-        return Sample(100.0 + len(self._log), 10.0, 0.9, 200.0, 300.0)
+        parts_us = {"envoy": 4.0, "server": 6.0 + len(self._log)}
+        return Sample(100.0 + len(self._log), 10.0, 0.9, 200.0, 300.0, parts_us)
 
     def finish(self) -> None:
         self._step("finish")
@@ -163,6 +164,7 @@ def test_contenders_take_turns_and_one_that_fails_leaves_with_its_reason():
         "a finish",
     ]
     assert (len(good.samples), good.failed) == (3, "")
+    assert good.parts_us() == {"envoy": 4.0, "server": 11.0} and bad.parts_us() == {}
     assert good.median("per_second") == 105.0 and good.spread("per_second") == (103.0, 107.0)
     assert (bad.samples, bad.failed) == ((), "b answers nonsense")
     assert bad.median("per_second") is None and bad.spread("p50_us") is None
@@ -247,7 +249,7 @@ def quarter() -> Iterator[str]:
 def test_a_server_that_does_not_answer_what_onnxruntime_says_is_refused(quarter: str):
     def outcome(probability: float) -> str:
         call, expected = v2_json_call(quarter, "m", vectors(1, 3)), np.array([probability], np.float32)
-        server = Server("it", call, read_v2_json, expected, ())
+        server = Server("it", call, read_v2_json, expected, {})
         try:
             server.check()
         except Conflict as error:
