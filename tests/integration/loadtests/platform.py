@@ -14,7 +14,7 @@ from typing import Any
 import grpc
 from kafka import KafkaConsumer, TopicPartition
 
-from services.chassis.clock import from_us, parse_rfc3339, proto_us, to_proto, to_us
+from services.chassis.clock import from_us, parse_rfc3339, proto_us, to_proto, to_us, utc_now
 from services.chassis.kafka import Record
 from services.chassis.settings import KafkaSettings
 from services.contracts.events.v1.events_pb2 import EventRecord
@@ -23,6 +23,8 @@ from services.contracts.open_inference.v2 import grpc_predict_v2_pb2 as v2
 from services.contracts.open_inference.v2 import grpc_predict_v2_pb2_grpc as v2_grpc
 from services.topics import UPSTREAM, events_topic
 from tests.support import eventually
+
+_DATA_TYPES = {"BYTES": features_pb2.DATA_TYPE_STRING, "FP64": features_pb2.DATA_TYPE_DOUBLE}
 
 
 class CountingPlatform(features_pb2_grpc.FeaturesServiceServicer, v2_grpc.GRPCInferenceServiceServicer):
@@ -71,6 +73,14 @@ class CountingPlatform(features_pb2_grpc.FeaturesServiceServicer, v2_grpc.GRPCIn
             watermark = from_us(min(self._watermarks_us.values()))
         return features_pb2.GetWatermarkResponse(watermark=to_proto(watermark))
 
+    def GetFeatureServiceSchema(self, request: Any, context: Any) -> features_pb2.GetFeatureServiceSchemaResponse:
+        keys = [features_pb2.Field(name=name, data_type=_DATA_TYPES[kind]) for name, kind in self._inputs.items()]
+        return features_pb2.GetFeatureServiceSchemaResponse(join_keys=keys, features=["one", "two"])
+
+    def GetVectors(self, request: Any, context: Any) -> features_pb2.GetVectorsResponse:
+        assert all(column.strings or column.doubles for column in request.columns)
+        return features_pb2.GetVectorsResponse(values=struct.pack("<2f", 1, 2) * len(request.as_of_us))
+
     def ModelMetadata(self, request: Any, context: Any) -> v2.ModelMetadataResponse:
         response = v2.ModelMetadataResponse(name=request.name, versions=["1"])
         for name, datatype in self._inputs.items():
@@ -80,7 +90,8 @@ class CountingPlatform(features_pb2_grpc.FeaturesServiceServicer, v2_grpc.GRPCIn
     def ModelInfer(self, request: v2.ModelInferRequest, context: Any) -> v2.ModelInferResponse:
         if self.outage.is_set():
             context.abort(grpc.StatusCode.UNAVAILABLE, "an outage")
-        as_of_us = to_us(parse_rfc3339(request.parameters["as_of"].string_param))
+        told = request.parameters["as_of"].string_param
+        as_of_us = to_us(parse_rfc3339(told) if told else utc_now())
         with self._lock:
             count = bisect_right(self._available_us, as_of_us)
             self.asked[request.id] += 1

@@ -65,7 +65,7 @@ def test_the_reference_is_measured_and_one_that_answers_otherwise_is_not(tmp_pat
 
 def test_locust_walks_the_journeys_it_is_told_and_passes(platform: RunPlatform):
     with platform(PARCELS) as running:
-        load = _locust(running, "EntityUser", "MixedUser", "PublishUser")
+        load = _locust(running, "EntityUser", "VectorUser", "MixedUser", "PublishUser")
         code = load.process.wait(60)
 
     assert code == 0, load.output
@@ -74,6 +74,7 @@ def test_locust_walks_the_journeys_it_is_told_and_passes(platform: RunPlatform):
     assert all(request_id.startswith("load/") for request_id in running.asked)
     sizes = {request.inputs[0].shape[0] for request in running.requests}
     assert 1 in sizes and sizes <= {1, 10, 100}
+    assert any(request.inputs[0].name == "features" for request in running.requests)
 
 
 def test_locust_fails_when_a_target_is_missed(platform: RunPlatform):
