@@ -26,6 +26,7 @@ from services.contracts.open_inference.v2 import grpc_predict_v2_pb2 as v2
 from services.inference.metrics import InferenceMetrics
 from services.inference.predictor import Predictor
 from services.inference.rest.bodies import Headers, TooLarge, TooSlow, UnknownContent
+from services.inference.rest.together import Together
 
 # Found from the top: the finer causes come first.
 _STATUS: dict[type[SlipwayError], int] = {
@@ -64,7 +65,7 @@ class Caller:
     """Calls the predictor as the gRPC edge does: the same metadata, by header, and the same count."""
 
     def __init__(self, predictor: Predictor, metrics: InferenceMetrics) -> None:
-        self._predictor = predictor
+        self._together = Together(predictor)
         self._metrics = metrics
 
     @contextmanager
@@ -85,8 +86,8 @@ class Caller:
 
     async def infer(self, request: v2.ModelInferRequest, headers: Headers) -> v2.ModelInferResponse:
         """The predictor's answer. Raises SlipwayError."""
-        metadata = [(name, headers[key].decode("latin-1")) for key, name in _TOLD if key in headers]
-        return await self._predictor.infer(request, metadata, time_left_s(request, headers))
+        told = {name: headers[key].decode("latin-1") for key, name in _TOLD if key in headers}
+        return await self._together.infer(request, told.get, time_left_s(request, headers))
 
 
 def time_left_s(request: v2.ModelInferRequest, headers: Headers) -> float | None:

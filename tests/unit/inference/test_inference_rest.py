@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import math
 import re
 import struct
 import zlib
@@ -16,8 +17,8 @@ from starlette.types import Message
 from services.chassis.errors import Unavailable
 from services.inference.rest.bodies import MAX_BODY_BYTES, TooSlow, read_body
 from services.inference.rest.caller import http_status_of
-from tests.support.tiny_models import FEATURES
-from tests.unit.inference.fakes import MODEL
+from tests.support.tiny_models import FEATURES, logistic_onnx, moody_onnx
+from tests.unit.inference.fakes import MODEL, make_model
 from tests.unit.inference.rest_bench import INFER, RestBench, entity_body, vector_body
 
 NAN = float("nan")
@@ -113,6 +114,46 @@ async def test_a_body_may_come_compressed(bench: RestBench, encoding: str, compr
     assert answer.json()["outputs"][0]["data"] == [0.5]
 
 
+async def test_calls_with_the_same_json_keep_their_own_data(bench: RestBench) -> None:
+    head = {"inputs": [binary_input(12)]}
+
+    answers = [await bench.infer_binary(head, struct.pack("<3f", number, 0, 0)) for number in (1, 2, 1)]
+    too_short = await bench.infer_binary(head, b"short")
+
+    found = [answer.json()["outputs"][0]["data"] for answer in answers]
+    assert found == [bench.probabilities([number, 0, 0]) for number in (1, 2, 1)]
+    assert too_short.status_code == 400
+
+
+async def test_calls_that_arrive_together_get_each_their_own_answer_or_error(bench: RestBench) -> None:
+    bodies = [vector_body(data=[number, 0, 0]) for number in range(6)]
+    bodies[3]["inputs"][0]["shape"] = [3]
+    bench.deployment.previous = make_model("6", logistic_onnx(bias=1.0))
+
+    answers = await asyncio.gather(
+        *[bench.infer(body) for body in bodies],
+        bench.client.post(f"/v2/models/{MODEL}/versions/6/infer", json=bodies[0]),
+        bench.infer(entity_body()),
+    )
+
+    found = [answer.json().get("outputs", [{"data": None}])[0]["data"] for answer in answers]
+    expected = [None if number == 3 else bench.probabilities([number, 0, 0]) for number in range(6)]
+    assert found[:6] == expected
+    assert found[6] == [pytest.approx(1 / (1 + math.exp(-1)))]
+    assert found[7] == bench.probabilities([0, NAN, 1])
+    assert len(bench.records.added) == 7
+
+
+async def test_of_calls_that_arrive_together_only_those_fail_that_the_model_fails_on(bench: RestBench) -> None:
+    bench.deployment.current = make_model("7", moody_onnx(mood=42))
+
+    answers = await asyncio.gather(*[bench.infer(vector_body(data=[mood, 2, 0])) for mood in (1, 42, 3)])
+
+    assert [answer.status_code for answer in answers] == [200, 409, 200]
+    assert "gives 2.0 for row 0, expected a probability in [0, 1]" in answers[1].json()["error"]
+    assert [answers[at].json()["outputs"][0]["data"] for at in (0, 2)] == [[0.5], [0.5]]
+
+
 async def test_headers_tell_the_assignment(bench: RestBench) -> None:
     answer = await bench.infer(
         entity_body(),
@@ -206,14 +247,14 @@ async def test_a_bad_body_is_refused_by_the_field(bench: RestBench, body: bytes,
 @pytest.mark.parametrize(
     ("tensor", "content", "complaint"),
     [
-        (binary_input(12), b"\0" * 11, "expected binary_data_size from 0 to the 11 bytes that are left, got 12"),
+        (binary_input(12), b"\0" * 11, "expected 12 bytes of binary data by the tensors' binary_data_size, got 11"),
         (binary_input(8), b"\0" * 8, "expected 12 bytes of binary data for FP32 of shape [1, 3], got 8"),
         (
             binary_input(12),
             b"\0" * 13,
             "expected 12 bytes of binary data by the tensors' binary_data_size, got 13",
         ),
-        (binary_input(-1), b"", "expected binary_data_size from 0"),
+        (binary_input(-1), b"", "expected binary_data_size to be a whole number from 0, got -1"),
         (binary_input(True), b"\0" * 12, "got True"),
         (binary_input(12, data=[1, 2, 3]), b"\0" * 12, "got both"),
         (binary_input(7, name="shop", datatype="BYTES", shape=[1]), b"\x04\0\0\0abc", "tensor 'shop'"),
