@@ -18,7 +18,7 @@ def describe() -> Mapping[str, str]:
     """In words, by what it is."""
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": _says("git", "-C", str(REPOSITORY), "rev-parse", "--short", "HEAD"),
+        "commit": _says("git", "-C", str(REPOSITORY), "describe", "--always", "--dirty"),
         "processor": f"{_processor()}, {os.cpu_count()} cores",
         "load before": " ".join(f"{load:.1f}" for load in os.getloadavg()),
         "kernel": platform.release(),

@@ -188,8 +188,8 @@ class InProcess:
         done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=REPOSITORY)
         if done.returncode:
             raise Unavailable(f"{self.name}: {done.stderr[-500:]}")
-        per_second = float(done.stdout) / self.rows
-        return Sample(per_second, 1e6 / per_second, 1.0)
+        per_second, cpu_us = map(float, done.stdout.split())
+        return Sample(per_second, cpu_us, per_second * cpu_us / 1e6)
 
     def finish(self) -> None:
         """There is no server that could have changed."""

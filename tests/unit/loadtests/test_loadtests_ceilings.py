@@ -32,7 +32,7 @@ from loadtests.ceilings.requests import (
     v2_json_call,
     vector_request,
 )
-from loadtests.ceilings.rounds import Outcome, Sample, Server, measure
+from loadtests.ceilings.rounds import InProcess, Outcome, Sample, Server, measure
 from services.chassis.errors import Conflict, Invalid, Unavailable
 from services.contracts.open_inference.v2 import grpc_predict_v2_pb2 as v2
 
@@ -74,6 +74,16 @@ def test_the_model_is_the_same_bytes_each_time_and_takes_missing_values():
     found = run(onnx, rows)
     assert found.shape == (100,)
     assert ((found > 0) & (found < 1)).all() and len(set(found.tolist())) > 90
+
+
+def test_onnxruntime_alone_is_counted_in_runs_and_their_processor_time(tmp_path: Path):
+    model = tmp_path / "model.onnx"
+    model.write_bytes(forest(3))
+    contender = InProcess("alone", model, 2, None)
+    contender.prepare(0.05)
+    sample = contender.take()
+    assert sample.cpu_us is not None and 1 < sample.cpu_us < 10_000
+    assert sample.busy == pytest.approx(sample.per_second * sample.cpu_us / 1e6) and sample.busy < 1.1
 
 
 def test_a_vector_goes_out_over_grpc_and_its_reply_is_read_raw_or_typed():
