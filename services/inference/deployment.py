@@ -9,13 +9,14 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from services.chassis.errors import Conflict, Invalid, NotFound, SlipwayError, Unavailable
 from services.chassis.lifecycle import Lifecycle
 from services.chassis.logging import get_logger
+from services.inference.artifacts import Artifacts, ModelVersion
 from services.inference.contract import ModelContract, check_schema, parse_contract
 from services.inference.feature_client import FeatureClient
 from services.inference.loaded_model import LoadedModel, check_digest, load
 from services.inference.metrics import InferenceMetrics
-from services.inference.model_cache import Artifacts, ModelCache
+from services.inference.model_cache import ModelCache
 from services.inference.refusal import Check, Refused
-from services.inference.registry import DIGEST_TAG, ModelRegistry, ModelVersion
+from services.inference.registry import DIGEST_TAG, ModelRegistry
 from services.inference.trial import prove
 
 PART = "model"

@@ -9,11 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.chassis.errors import Conflict
+from services.inference.artifacts import Artifacts, ModelVersion, sha256
 from services.inference.contract import ModelContract
 from services.inference.inspection import inspect
-from services.inference.model_cache import Artifacts, sha256
 from services.inference.refusal import Check, Refused
-from services.inference.registry import ModelVersion
 
 # Read when the library is loaded: without it onnxruntime starts an uploading thread.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"

@@ -2,35 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from services.chassis.logging import get_logger
-from services.inference.contract import ModelContract
-from services.inference.registry import ModelVersion
+from services.inference.artifacts import Artifacts, sha256
 
 _FILES_KEPT = 16
 # What comes from a tag must not name a path.
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-
-
-class Artifacts(BaseModel):
-    """A version with its contract. The ONNX bytes lie beside it under their digest."""
-
-    model_config = ConfigDict(frozen=True)
-
-    version: ModelVersion
-    contract: ModelContract
-
-
-def sha256(content: bytes) -> str:
-    """The digest in lower-case hex."""
-    return hashlib.sha256(content).hexdigest()
 
 
 class ModelCache:

@@ -6,9 +6,9 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 import httpx
-from pydantic import BaseModel, ConfigDict
 
 from services.chassis.errors import Unavailable
+from services.inference.artifacts import ModelVersion
 from services.inference.refusal import Check, Refused
 
 _API = "api/2.0/mlflow"
@@ -16,17 +16,6 @@ _ARTIFACTS = "api/2.0/mlflow-artifacts/artifacts"
 DIGEST_TAG = "slipway.onnx_sha256"
 # A compressed answer could be a thousand times its bytes.
 _AS_IT_IS = {"Accept-Encoding": "identity"}
-
-
-class ModelVersion(BaseModel):
-    """A version of a registered model. `onnx_sha256` is "" if the version has no such tag."""
-
-    model_config = ConfigDict(frozen=True)
-
-    model: str
-    version: str
-    run_id: str
-    onnx_sha256: str
 
 
 class ModelRegistry:

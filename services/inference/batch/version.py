@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from services.chassis.errors import NotFound
+from services.inference.artifacts import Artifacts
 from services.inference.contract import parse_contract
 from services.inference.loaded_model import LoadedModel, load
-from services.inference.model_cache import Artifacts
 from services.inference.registry import ModelRegistry
 
 _MAX_CONTRACT_BYTES = 4 * 1024 * 1024

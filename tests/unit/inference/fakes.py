@@ -12,12 +12,11 @@ from prometheus_client import CollectorRegistry
 from services.chassis.errors import Overloaded
 from services.contracts.inference.v1.predictions_pb2 import PredictionRecord
 from services.contracts.open_inference.v2 import grpc_predict_v2_pb2 as v2
+from services.inference.artifacts import Artifacts, ModelVersion
 from services.inference.contract import ModelContract, parse_contract
 from services.inference.feature_client import EntityRows, Vectors
 from services.inference.loaded_model import LoadedModel, load
 from services.inference.metrics import InferenceMetrics
-from services.inference.model_cache import Artifacts
-from services.inference.registry import ModelVersion
 from tests.support.tiny_models import contract_json, logistic_onnx, sha256
 
 NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)

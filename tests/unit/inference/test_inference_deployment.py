@@ -9,10 +9,10 @@ import pytest
 from services.chassis.errors import Conflict, NotFound, Unavailable
 from services.chassis.lifecycle import Lifecycle
 from services.contracts.features.v1 import features_pb2
+from services.inference.artifacts import Artifacts, ModelVersion
 from services.inference.deployment import Deployment
-from services.inference.model_cache import Artifacts, ModelCache
+from services.inference.model_cache import ModelCache
 from services.inference.refusal import Check, Refused
-from services.inference.registry import ModelVersion
 from tests.support.tiny_models import contract_json, logistic_onnx, sha256
 from tests.unit.inference.fakes import MODEL, make_metrics
 from tests.unit.inference.test_inference_models import schema

@@ -10,10 +10,11 @@ import pytest
 
 from services.chassis.errors import Conflict
 from services.chassis.lifecycle import Lifecycle
+from services.inference.artifacts import Artifacts
 from services.inference.deployment import Deployment
 from services.inference.inspection import OPSETS
 from services.inference.loaded_model import ort
-from services.inference.model_cache import Artifacts, ModelCache
+from services.inference.model_cache import ModelCache
 from services.inference.registry import ModelRegistry
 from tests.support.tiny_models import logistic_onnx, onnx_of
 from tests.unit.inference.fake_mlflow import FakeMlflow, Sent

@@ -15,10 +15,9 @@ import pytest
 
 from services.chassis.errors import Conflict, Unavailable
 from services.contracts.training.v1 import training_pb2 as pb
+from services.inference.artifacts import Artifacts, ModelVersion
 from services.inference.contract import parse_contract
 from services.inference.loaded_model import load
-from services.inference.model_cache import Artifacts
-from services.inference.registry import ModelVersion
 from services.problem import Gate
 from services.training.boosting import grow
 from services.training.mlflow_tracker import DETAIL, Champion
