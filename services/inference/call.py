@@ -77,7 +77,9 @@ def read_assignment(told: Told, variant: str) -> Assignment:
 def _weight(text: str | None) -> int:
     if text is None:
         return _FULL_WEIGHT
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:6]) <= _FULL_WEIGHT):
+    if not (
+        text.isascii() and text.isdigit() and len(text) <= len(str(_FULL_WEIGHT)) and 1 <= int(text) <= _FULL_WEIGHT
+    ):
         raise Invalid(f"metadata x-slipway-weight: expected basis points from 1 to {_FULL_WEIGHT}, got {text!r}")
     return int(text)
 

@@ -9,7 +9,7 @@ from functools import partial
 import grpc
 from google.protobuf.message import DecodeError
 
-from services.chassis.errors import Invalid, SlipwayError
+from services.chassis.errors import Invalid, Overloaded, SlipwayError
 from services.chassis.fastlane import Call
 from services.chassis.grpc_server import status_of
 from services.chassis.logging import get_logger
@@ -61,7 +61,7 @@ class FastInfer:
         scored.add_done_callback(partial(self._scored, call, begun))
 
     def _scored(self, call: Call, begun: Begun, scored: asyncio.Future[Scored]) -> None:
-        if scored.cancelled():
+        if scored.cancelled() or call.done:
             self._count(grpc.StatusCode.CANCELLED)
             return
         error = scored.exception()
@@ -73,12 +73,21 @@ class FastInfer:
     def _answer(self, calls: Sequence[tuple[Call, Begun, Scored]]) -> None:
         try:
             responses = self._predictor.end([(begun, scored) for _, begun, scored in calls])
+            answers = [response.SerializeToString() for response in responses]
+        except Overloaded as error:
+            if len(calls) == 1:
+                self._fail(calls[0][0], error)
+            else:
+                # There may be room for some.
+                for each in calls:
+                    self._answer([each])
+            return
         except Exception as error:
             for call, _, _ in calls:
                 self._fail(call, error)
             return
-        for (call, _, _), response in zip(calls, responses, strict=True):
-            call.answer(response.SerializeToString())
+        for (call, _, _), answer in zip(calls, answers, strict=True):
+            call.answer(answer)
         self._count(grpc.StatusCode.OK, len(calls))
 
     def _fail(self, call: Call, error: BaseException) -> None:

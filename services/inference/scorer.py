@@ -86,6 +86,8 @@ class Scorer:
         if deadline is not None and monotonic() >= deadline:
             raise DeadlineExceeded("the call's deadline has passed")
         if self._waiting_rows + rows.count > self._limits.waiting_rows:
+            self._forget_expired()
+        if self._waiting_rows + rows.count > self._limits.waiting_rows:
             raise Overloaded(f"{self._waiting_rows} rows wait already, at most {self._limits.waiting_rows} may")
         loop = asyncio.get_running_loop()
         waiting = _Waiting(rows, deadline, loop.create_future())
@@ -100,14 +102,15 @@ class Scorer:
         """Runs the model on vectors that the caller brought; NaN counts as missing."""
         return self._score_in_one_run([vectors])[0]
 
-    def score_together(self, calls: Sequence[NDArray[np.float32]]) -> Sequence[Scored | Conflict]:
+    def score_together(self, calls: Sequence[NDArray[np.float32]]) -> Sequence[Scored | Exception]:
         """The same for the vectors of several calls in one run; of a call that the model fails on, its error."""
         try:
             return self._score_in_one_run(calls)
-        except Conflict as error:
+        except Exception as error:  # whatever the runtime raises, only the call that it is about fails
             if len(calls) == 1:
                 return [error]
-            return [scored for vectors in calls for scored in self.score_together([vectors])]
+            middle = len(calls) // 2
+            return [*self.score_together(calls[:middle]), *self.score_together(calls[middle:])]
 
     def _score_in_one_run(self, calls: Sequence[NDArray[np.float32]]) -> list[Scored]:
         whole = calls[0] if len(calls) == 1 else np.concatenate(calls)
@@ -144,6 +147,12 @@ class Scorer:
             elif not waiting.answer.done():
                 waiting.answer.set_exception(DeadlineExceeded("the call's deadline passed while it waited"))
         return batch
+
+    def _forget_expired(self) -> None:
+        """Callers that gave up take nobody's room."""
+        stays = [waiting for waiting in self._waiting if not waiting.answer.done()]
+        self._waiting = deque(stays)
+        self._waiting_rows = sum(waiting.rows.count for waiting in stays)
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._questions.discard(task)

@@ -37,7 +37,9 @@ class Quality:
         )
         answer = await self._ask(request)
         arms = {(told.challenger_weight, told.model_version, told.variant): _arm(told) for told in answer.windows}
-        return _watermark(answer), tuple(_step(release, step.weight, arms) for step in release.steps)
+        # The present step is the last; a weight that was set twice is one step, since its calls are counted once.
+        weights = reversed(dict.fromkeys(step.weight for step in reversed(release.steps)))
+        return _watermark(answer), tuple(_step(release, weight, arms) for weight in weights)
 
     async def _ask(self, request: pb.GetQualityRequest) -> pb.GetQualityResponse:
         try:

@@ -31,6 +31,7 @@ class Call:
         "send_window",
         "sending",
         "stream",
+        "sweeps",
         "unsent",
     )
 
@@ -48,12 +49,14 @@ class Call:
         """The request, serialized."""
         self.done = False
         """Answered, failed, or given up by the caller: nothing more is owed."""
-        # What follows is the connection's: parts of the message, whether more may come, and what flow control allows.
+        # What follows is the connection's: parts of the message, whether more may come, what flow
+        # control allows, and how many sweeps have seen it.
         self.body: bytes | bytearray = b""
         self.sending = True
         self.receive_window = receive_window
         self.send_window = send_window
-        self.unsent: bytes = b""
+        self.unsent: bytes | memoryview = b""
+        self.sweeps = 0
 
     def metadata(self, name: str) -> str | None:
         """The value of one key, None if it was not sent. Raises Invalid if it is no text."""
@@ -88,5 +91,9 @@ class Call:
         """The connection's: the caller is gone."""
         if not self.done:
             self.done = True
-            if self._on_cancel is not None:
-                self._on_cancel()
+            self.give_up_work()
+
+    def give_up_work(self) -> None:
+        """The connection's: nobody waits for the answer."""
+        if self._on_cancel is not None:
+            self._on_cancel()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
 from typing import cast
@@ -31,20 +32,27 @@ Method = Callable[[Sequence[Call]], None]
 _STREAM_WINDOW = 1 << 20
 _CONNECTION_WINDOW = 1 << 24
 _DRAIN_PING = b"draining"
-_FLOOD_S = 10.0
+_SWEEP_S, _FLOOD_SWEEPS = 1.0, 10
 _END_STREAM, _END_HEADERS, _PADDED = frames.END_STREAM, frames.END_HEADERS, frames.PADDED
 _DATA, _HEADERS, _CONTINUATION = int(Kind.DATA), int(Kind.HEADERS), int(Kind.CONTINUATION)
 _WRONG_METHOD, _WRONG_TYPE = b"405", b"415"
 
 
 class Connection(asyncio.Protocol):
-    """Belongs to one event loop. `methods` by path; `closed` is called at the end."""
+    """Belongs to one event loop. `methods` by path; `opened` and `closed` are told."""
 
     def __init__(
-        self, methods: Mapping[str, Method], limits: Limits, closed: Callable[[Connection], None], *, tls: bool
+        self,
+        methods: Mapping[str, Method],
+        limits: Limits,
+        opened: Callable[[Connection], None],
+        closed: Callable[[Connection], None],
+        *,
+        tls: bool,
     ) -> None:
         self._methods = methods
         self._limits = limits
+        self._opened = opened
         self._closed = closed
         self._tls = tls
         self._transport: asyncio.Transport | None = None
@@ -62,18 +70,22 @@ class Connection(asyncio.Protocol):
         self._unread = b""
         self._greeted = False
         self._told_settings = False
-        self._blocks = BlockReader(limits.header_bytes)
+        self._blocks = BlockReader(limits.header_bytes, limits.headers)
         self._block: tuple[int, int, bytes] | None = None
         self._calls: dict[int, Call] = {}
         self._last_stream = 0
         self._ready: list[Call] = []
+        self._ready_bytes = 0
         self._buffered = 0
         self._idle_frames = 0
-        self._idle_since = monotonic()
+        self._resets = 0
+        self._sweeps = 0
+        self._sweeper: asyncio.TimerHandle | None = None
         self._receive_window = _CONNECTION_WINDOW
         self._outbox = Outbox(self._finished)
         self._reading = False
         self._flush_is_scheduled = False
+        self._pinged = False
         self._draining = False
         self._over = False
 
@@ -81,12 +93,15 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
+        self._opened(self)
         secured = transport.get_extra_info("ssl_object")
         if self._tls and (secured is None or secured.selected_alpn_protocol() != "h2"):
             self._transport.abort()
             return
+        _notice_dead_peer(self._transport)
         loop = asyncio.get_running_loop()
         self._preface_timer = loop.call_later(self._limits.preface_s, self._transport.abort)
+        self._sweeper = loop.call_later(_SWEEP_S, self._sweep)
         ours = {
             Setting.HEADER_TABLE_SIZE: 0,
             Setting.MAX_CONCURRENT_STREAMS: self._limits.concurrent_calls,
@@ -98,8 +113,9 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  asyncio's signature
         self._over = True
-        if self._preface_timer is not None:
-            self._preface_timer.cancel()
+        for timer in (self._preface_timer, self._sweeper):
+            if timer is not None:
+                timer.cancel()
         calls, self._calls = list(self._calls.values()), {}
         for call in calls:
             call.give_up()
@@ -149,6 +165,7 @@ class Connection(asyncio.Protocol):
                 self._take(kind, flags, stream & 0x7FFFFFFF, data[start:at])
             except StreamError as error:
                 self._reset(error.stream, error.code)
+                self._count_reset()
         self._unread = data[at:]
 
     def _greet(self, data: bytes) -> int:
@@ -175,10 +192,16 @@ class Connection(asyncio.Protocol):
     def _count_idle(self) -> None:
         """A frame that carries no call forward: some are needed, a flood of them is an attack."""
         self._idle_frames += 1
-        if self._idle_frames > self._limits.idle_frames:
-            if monotonic() - self._idle_since < _FLOOD_S:
-                raise PeerError(ErrorCode.ENHANCE_YOUR_CALM, "too many frames that carry no call forward")
-            self._idle_frames, self._idle_since = 0, monotonic()
+        self._check_flood()
+
+    def _count_reset(self) -> None:
+        """A call that was begun for nothing, by the peer's wish or its mistake."""
+        self._resets += 1
+        self._check_flood()
+
+    def _check_flood(self) -> None:
+        if max(self._idle_frames, self._resets) > self._limits.idle_frames:
+            raise PeerError(ErrorCode.ENHANCE_YOUR_CALM, "too many frames that carry no call forward")
 
     def _take_headers(self, flags: int, stream: int, payload: bytes) -> None:
         if not stream % 2:
@@ -261,6 +284,7 @@ class Connection(asyncio.Protocol):
     def _take_trailers(self, flags: int, stream: int) -> None:
         call = self._calls.get(stream)
         if call is None:
+            self._count_idle()
             return
         if not call.sending:
             raise StreamError(stream, ErrorCode.STREAM_CLOSED)
@@ -270,16 +294,12 @@ class Connection(asyncio.Protocol):
 
     def _take_data(self, flags: int, stream: int, payload: bytes) -> None:
         size = len(payload)
-        self._receive_window -= size
-        if self._receive_window < 0:
-            raise PeerError(ErrorCode.FLOW_CONTROL_ERROR, "more data than the connection's window")
-        if self._receive_window < _CONNECTION_WINDOW // 2:
-            self._outbox.put(frames.window_update(0, _CONNECTION_WINDOW - self._receive_window))
-            self._receive_window = _CONNECTION_WINDOW
+        self._pay(size)
         call = self._calls.get(stream)
         if call is None:
             if (stream > self._last_stream and not self._draining) or not stream:
                 raise PeerError(ErrorCode.PROTOCOL_ERROR, "DATA on a stream that was not opened")
+            self._count_idle()
             return
         if not call.sending:
             raise StreamError(stream, ErrorCode.STREAM_CLOSED)
@@ -290,10 +310,23 @@ class Connection(asyncio.Protocol):
             payload = frames.unpadded(payload)
         if flags & _END_STREAM:
             self._complete(call, payload)
-        elif payload:
+            return
+        if call.receive_window < _STREAM_WINDOW // 2:
+            self._outbox.put(frames.window_update(stream, _STREAM_WINDOW - call.receive_window))
+            call.receive_window = _STREAM_WINDOW
+        if payload:
             self._keep(call, payload)
         else:
             self._count_idle()
+
+    def _pay(self, size: int) -> None:
+        """Of the connection's window, which is given back by halves, whatever the bytes were."""
+        self._receive_window -= size
+        if self._receive_window < 0:
+            raise PeerError(ErrorCode.FLOW_CONTROL_ERROR, "more data than the connection's window")
+        if self._receive_window < _CONNECTION_WINDOW // 2:
+            self._outbox.put(frames.window_update(0, _CONNECTION_WINDOW - self._receive_window))
+            self._receive_window = _CONNECTION_WINDOW
 
     def _keep(self, call: Call, payload: bytes) -> None:
         """A part of a message. Refuses what is known to be too long before it is there."""
@@ -301,26 +334,22 @@ class Connection(asyncio.Protocol):
             call.body = bytearray()
         call.body += payload
         self._buffered += len(payload)
-        try:
-            self._check_size(call.body)
-        except Refused as refused:
-            call.fail(refused.code, refused.details)
-            return
-        if call.receive_window < _STREAM_WINDOW // 2:
-            self._outbox.put(frames.window_update(call.stream, _STREAM_WINDOW - call.receive_window))
-            call.receive_window = _STREAM_WINDOW
-
-    def _check_size(self, body: bytes | bytearray) -> None:
+        if len(call.body) >= PREFIX_BYTES:
+            told = int.from_bytes(call.body[1:PREFIX_BYTES])
+            try:
+                check_length(max(told, len(call.body) - PREFIX_BYTES), self._limits.message_bytes)
+            except Refused as refused:
+                call.fail(refused.code, refused.details)
         if self._buffered > self._limits.buffered_bytes:
-            raise Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many messages are half sent on this connection")
-        if len(body) >= PREFIX_BYTES:
-            told = int.from_bytes(body[1:PREFIX_BYTES])
-            check_length(max(told, len(body) - PREFIX_BYTES), self._limits.message_bytes)
+            # Whoever asks for most makes room: behind a proxy it is not the same caller.
+            largest = max(self._calls.values(), key=lambda each: len(each.body))
+            why = "too many messages are half sent on this connection, and this is the largest"
+            largest.fail(grpc.StatusCode.RESOURCE_EXHAUSTED, why)
 
     def _complete(self, call: Call, payload: bytes) -> None:
         """The peer has sent all of the call."""
         call.sending = False
-        self._idle_frames = 0
+        self._idle_frames = max(self._idle_frames - 1, 0)
         if call.done:
             # It was refused before its end, and has its status.
             return
@@ -333,6 +362,10 @@ class Connection(asyncio.Protocol):
             call.fail(grpc.StatusCode.INTERNAL, str(error))
         else:
             self._ready.append(call)
+            self._ready_bytes += len(call.message)
+            if self._ready_bytes > self._limits.message_bytes:
+                # What was packed small may be large: never much of it at once.
+                self._hand_over()
 
     def _take_body(self, call: Call) -> bytes:
         body = bytes(call.body)
@@ -352,12 +385,13 @@ class Connection(asyncio.Protocol):
     def _take_rst_stream(self, _flags: int, stream: int, payload: bytes) -> None:
         if len(payload) != 4:
             raise PeerError(ErrorCode.FRAME_SIZE_ERROR, "RST_STREAM: the length is not 4")
-        if not stream or stream > self._last_stream:
+        if not stream or (stream > self._last_stream and not self._draining):
             raise PeerError(ErrorCode.PROTOCOL_ERROR, "RST_STREAM of a stream that was not opened")
         call = self._calls.get(stream)
         if call is not None:
             self._forget(call)
             call.give_up()
+            self._count_reset()
 
     def _take_settings(self, flags: int, stream: int, payload: bytes) -> None:
         if stream:
@@ -370,10 +404,11 @@ class Connection(asyncio.Protocol):
         self._told_settings = True
         if self._preface_timer is not None:
             self._preface_timer.cancel()
-        for name, value in frames.read_settings(payload):
-            if name == Setting.INITIAL_WINDOW_SIZE:
-                self._outbox.resize_streams(value, self._calls.values())
+        told = dict(frames.read_settings(payload))
+        # What is sent by the new settings comes after the acknowledgement of them.
         self._outbox.put(frames.frame(Kind.SETTINGS, frames.ACK, 0))
+        if Setting.INITIAL_WINDOW_SIZE in told:
+            self._outbox.resize_streams(told[Setting.INITIAL_WINDOW_SIZE], self._calls.values())
 
     def _take_ping(self, flags: int, stream: int, payload: bytes) -> None:
         if stream:
@@ -382,7 +417,7 @@ class Connection(asyncio.Protocol):
             raise PeerError(ErrorCode.FRAME_SIZE_ERROR, "PING: the length is not 8")
         if not flags & frames.ACK:
             self._outbox.put(frames.frame(Kind.PING, frames.ACK, 0, payload))
-        elif payload == _DRAIN_PING:
+        elif payload == _DRAIN_PING and self._pinged:
             self._stop_taking()
 
     def _take_goaway(self, _flags: int, stream: int, payload: bytes) -> None:
@@ -398,10 +433,14 @@ class Connection(asyncio.Protocol):
         increment = int.from_bytes(payload) & frames.MAX_WINDOW
         if stream > self._last_stream and not self._draining:
             raise PeerError(ErrorCode.PROTOCOL_ERROR, "WINDOW_UPDATE of a stream that was not opened")
+        call = self._calls.get(stream)
+        freed = False
         if not stream:
-            self._outbox.widen(increment)
-        elif (call := self._calls.get(stream)) is not None:
-            self._outbox.widen_stream(call, increment)
+            freed = self._outbox.widen(increment)
+        elif call is not None:
+            freed = self._outbox.widen_stream(call, increment)
+        if freed:
+            self._idle_frames -= 1
 
     def _take_push_promise(self, _flags: int, _stream: int, _payload: bytes) -> None:
         raise PeerError(ErrorCode.PROTOCOL_ERROR, "PUSH_PROMISE from a client")
@@ -412,7 +451,7 @@ class Connection(asyncio.Protocol):
         """All calls that came in this read, to their methods."""
         if not self._ready:
             return
-        ready, self._ready = self._ready, []
+        ready, self._ready, self._ready_bytes = self._ready, [], 0
         by_method: dict[str, list[Call]] = {}
         for call in ready:
             if not call.done:
@@ -457,12 +496,36 @@ class Connection(asyncio.Protocol):
             self._forget(call)
             call.give_up()
 
+    def _sweep(self) -> None:
+        """Each second: ends what its caller waits for no more, or does not send to its end."""
+        self._sweeper = asyncio.get_running_loop().call_later(_SWEEP_S, self._sweep)
+        self._sweeps += 1
+        if self._sweeps % _FLOOD_SWEEPS == 0:
+            self._idle_frames = self._resets = 0
+        now = monotonic()
+        for call in list(self._calls.values()):
+            call.sweeps += 1
+            if call.deadline is not None and now > call.deadline + _SWEEP_S:
+                self._end_late(call)
+            elif call.sending and call.sweeps > self._limits.message_s:
+                call.fail(grpc.StatusCode.DEADLINE_EXCEEDED, "the message did not come to its end")
+
+    def _end_late(self, call: Call) -> None:
+        if call.done:
+            # Its answer waits for a window that does not come.
+            self._reset(call.stream, ErrorCode.CANCEL)
+        else:
+            call.give_up_work()
+            call.fail(grpc.StatusCode.DEADLINE_EXCEEDED, "the call's deadline has passed")
+        self._flush_soon()
+
     # The end
 
     def drain(self) -> None:
         """No new calls after a round trip; ends when those in progress are answered."""
         self._outbox.put(frames.goaway(frames.MAX_WINDOW, ErrorCode.NO_ERROR))
         self._outbox.put(frames.frame(Kind.PING, 0, 0, _DRAIN_PING))
+        self._pinged = True
         self._flush_soon()
 
     def abort(self) -> None:
@@ -503,3 +566,12 @@ class Connection(asyncio.Protocol):
         written = self._outbox.take()
         if written and self._transport is not None and not self._over:
             self._transport.write(written)
+
+
+def _notice_dead_peer(transport: asyncio.Transport) -> None:
+    """A peer that is gone without a word is noticed by the kernel within minutes."""
+    sock = transport.get_extra_info("socket")
+    if sock is not None:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 60_000)

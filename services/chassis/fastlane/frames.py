@@ -84,6 +84,7 @@ class StreamError(Exception):
 def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
     """One frame. `payload` is at most MAX_FRAME_BYTES long."""
     length = len(payload)
+    assert length <= MAX_FRAME_BYTES
     return HEAD.pack(length >> 16, length & 0xFFFF, kind, flags, stream) + payload
 
 

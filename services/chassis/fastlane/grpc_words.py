@@ -13,6 +13,7 @@ from services.chassis.fastlane.header_blocks import field
 PREFIX_BYTES = 5
 _SECONDS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 _MOST_DIGITS = 8
+_LONGEST_DETAILS = 4096
 _INFLATES = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 _UNESCAPED = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != "%")
 
@@ -41,8 +42,15 @@ def timeout_s(text: str) -> float:
 def status_block(code: grpc.StatusCode, details: str) -> bytes:
     """The trailers of an error; `details` percent-encoded as UTF-8."""
     number: int = code.value[0]
-    message = quote(details[:4096], safe=_UNESCAPED)
-    return field(b"grpc-status", str(number).encode()) + field(b"grpc-message", message.encode())
+    return field(b"grpc-status", str(number).encode()) + field(b"grpc-message", _escaped(details).encode())
+
+
+def _escaped(details: str) -> str:
+    """Percent-encoded, no longer than a frame bears, and cut between two characters."""
+    kept = details[:_LONGEST_DETAILS]
+    while len(escaped := quote(kept, safe=_UNESCAPED)) > _LONGEST_DETAILS:
+        kept = kept[: len(kept) // 2]
+    return escaped if kept == details else f"{escaped}..."
 
 
 def message_of(body: bytes, metadata: Callable[[str], str | None], most_bytes: int) -> bytes:
@@ -70,7 +78,9 @@ def check_length(length: int, most_bytes: int) -> None:
 
 
 def _inflated(packed: bytes, encoding: str | None, most_bytes: int) -> bytes:
-    window = _INFLATES.get(encoding or "identity")
+    if encoding in (None, "identity"):
+        raise Refused(grpc.StatusCode.INTERNAL, "the message is packed, but grpc-encoding does not say how")
+    window = _INFLATES.get(encoding or "")
     if window is None:
         raise Refused(grpc.StatusCode.UNIMPLEMENTED, f"grpc-encoding: expected gzip or deflate, got {encoding!r}")
     inflate = zlib.decompressobj(window)

@@ -9,7 +9,8 @@ its table.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from typing import TypeVar
 
 from hpack import Decoder, HPACKError
 from hpack.huffman_table import decode_huffman
@@ -21,11 +22,16 @@ _STATIC: tuple[tuple[bytes, bytes], ...] = HeaderTable.STATIC_TABLE
 _STATIC_NAMES: tuple[bytes, ...] = (b"", *(name for name, _ in _STATIC))
 _STATIC_VALUES: tuple[bytes, ...] = (b"", *(bytes([len(value)]) + value for _, value in _STATIC))
 _REMEMBERED_BLOCKS, _REMEMBERED_NAMES, _REMEMBERED_VALUES, _REMEMBERED_SHAPES = 16, 1024, 4096, 256
-_LONGEST_REMEMBERED = 128
+_LONGEST_REMEMBERED, _LONGEST_REMEMBERED_BLOCK, _MOST_REMEMBERED_NAMES = 128, 1024, 64
 _FORBIDDEN_NAMES = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"})
 _PSEUDO = frozenset({b":method", b":scheme", b":path", b":authority"})
 _NEEDED = (b":method", b":scheme", b":path")
+_CONTROLS = frozenset({*range(0x20), 0x7F} - {0x09})
 _NAME_BYTES = frozenset(b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz")
+
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 
 class Malformed(Exception):
@@ -60,17 +66,15 @@ def _check_name(name: bytes) -> None:
 class Headers:
     """The fields of one request; a value is decoded when it is asked for. Of a repeated name `get` gives the last."""
 
-    __slots__ = ("_names", "_raw", "_shape")
+    __slots__ = ("_raw", "_shape")
 
     def __init__(self, names: tuple[bytes, ...], raw: Sequence[bytes]) -> None:
         """`raw` are HPACK string literals. Raises Malformed."""
         shape = _shapes.get(names)
         if shape is None:
             shape = Shape(names)
-            if len(_shapes) >= _REMEMBERED_SHAPES:
-                _shapes.clear()
-            _shapes[names] = shape
-        self._names = names
+            if len(names) <= _MOST_REMEMBERED_NAMES:
+                _remember(_shapes, names, shape, _REMEMBERED_SHAPES)
         self._shape = shape
         self._raw = raw
 
@@ -83,17 +87,13 @@ class Headers:
         found = _values.get(raw)
         return _text(raw) if found is None else found
 
-    def __iter__(self) -> Iterator[tuple[str, str]]:
-        """All fields, decoded, in their order."""
-        for name, raw in zip(self._names, self._raw, strict=True):
-            yield name.decode(), _text(raw)
-
 
 class BlockReader:
     """Reads the blocks of one connection, in their order."""
 
-    def __init__(self, most_bytes: int) -> None:
+    def __init__(self, most_bytes: int, most_fields: int) -> None:
         self._decoder: Decoder | None = Decoder(max_header_list_size=most_bytes)
+        self._most_fields = most_fields
         self._blocks: dict[bytes, Headers] = {}
 
     def forget_table(self) -> None:
@@ -112,10 +112,9 @@ class BlockReader:
 
     def _read_stateless(self, block: bytes) -> Headers:
         """A caller without a proxy says the same again and again, so that a few whole blocks are worth remembering."""
-        headers = Headers(*_split(block))
-        if len(self._blocks) >= _REMEMBERED_BLOCKS:
-            self._blocks.clear()
-        self._blocks[block] = headers
+        headers = Headers(*_split(block, self._most_fields))
+        if len(block) <= _LONGEST_REMEMBERED_BLOCK:
+            _remember(self._blocks, block, headers, _REMEMBERED_BLOCKS)
         return headers
 
 
@@ -142,7 +141,7 @@ def _integer(value: int, prefix_bits: int) -> bytes:
     return bytes(rest)
 
 
-def _split(block: bytes) -> tuple[tuple[bytes, ...], list[bytes]]:
+def _split(block: bytes, most_fields: int) -> tuple[tuple[bytes, ...], list[bytes]]:
     """Names, and values as string literals, of a block that refers to no table but the static one."""
     names, values = [], []
     at, end = 0, len(block)
@@ -173,6 +172,8 @@ def _split(block: bytes) -> tuple[tuple[bytes, ...], list[bytes]]:
         at = end + 1
     if at != end:
         raise PeerError(ErrorCode.COMPRESSION_ERROR, "header block: it ends within a field")
+    if len(names) > most_fields:
+        raise PeerError(ErrorCode.ENHANCE_YOUR_CALM, f"header block: more than {most_fields} fields")
     return tuple(names), values
 
 
@@ -208,24 +209,29 @@ def _past_literal(block: bytes, at: int) -> int:
 
 def _name(raw: bytes) -> bytes:
     name = _decoded(raw)
-    if len(raw) <= _LONGEST_REMEMBERED and len(_names) < _REMEMBERED_NAMES:
-        _names[raw] = name
+    if len(raw) <= _LONGEST_REMEMBERED:
+        _remember(_names, raw, name, _REMEMBERED_NAMES)
     return name
 
 
 def _text(raw: bytes) -> str:
     value = _decoded(raw)
+    if not _CONTROLS.isdisjoint(value):
+        raise Malformed("a field has control characters")
     try:
         text = value.decode()
-    except UnicodeDecodeError as error:
-        raise Malformed("a field has bytes that are no text") from error
-    if not text.isprintable() and not text.replace("\t", " ").isprintable():
-        raise Malformed("a field has control characters")
+    except UnicodeDecodeError:
+        text = value.decode("latin-1")
     if len(raw) <= _LONGEST_REMEMBERED:
-        if len(_values) >= _REMEMBERED_VALUES:
-            _values.clear()
-        _values[raw] = text
+        _remember(_values, raw, text, _REMEMBERED_VALUES)
     return text
+
+
+def _remember(memory: dict[K, V], key: K, value: V, most: int) -> None:
+    """Who sends ever new things empties it; it never grows beyond `most`."""
+    if len(memory) >= most:
+        memory.clear()
+    memory[key] = value
 
 
 def _decoded(raw: bytes) -> bytes:

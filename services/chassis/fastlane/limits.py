@@ -16,8 +16,12 @@ class Limits:
     concurrent_calls: int = 1024
     """Calls that came and are not answered."""
     header_bytes: int = 16 * 1024
-    """One header block, compressed; also the list, as RFC 9113 counts it."""
+    """One header block, compressed."""
+    headers: int = 256
+    """Fields of one header block."""
+    message_s: float = 10.0
+    """How long a message may take from its headers to its end, if the caller has no earlier deadline."""
     preface_s: float = 10.0
     """How long a new connection may take to say that it speaks HTTP/2."""
     idle_frames: int = 10_000
-    """Frames in a row that carry no call forward (resets, pings, settings, empty data)."""
+    """Frames of ten seconds that carry no call forward (pings, settings, empty data), and calls that were reset."""

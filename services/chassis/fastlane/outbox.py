@@ -55,9 +55,9 @@ class Outbox:
             self._finished(call)
         else:
             self._out.append(frames.frame(_HEADERS, _END_HEADERS, call.stream, self._block(ANSWER_BLOCK)))
-            call.unsent = b"\x00" + len(message).to_bytes(4) + message
+            call.unsent = memoryview(b"\x00" + len(message).to_bytes(4) + message)
             self._blocked[call.stream] = call
-            self._send_blocked()
+            self._send(call)
 
     def status(self, call: Call, code: grpc.StatusCode, details: str) -> None:
         """An error without a message."""
@@ -72,23 +72,23 @@ class Outbox:
         self._out.append(frames.frame(_HEADERS, _LAST, call.stream, block))
         self._finished(call)
 
-    def widen(self, increment: int) -> None:
-        """The peer takes that many bytes more on the connection. Raises PeerError."""
+    def widen(self, increment: int) -> bool:
+        """The peer takes that many bytes more on the connection. Whether that set bytes free; raises PeerError."""
         if not increment:
             raise PeerError(ErrorCode.PROTOCOL_ERROR, "WINDOW_UPDATE by 0")
         self._window += increment
         if self._window > frames.MAX_WINDOW:
             raise PeerError(ErrorCode.FLOW_CONTROL_ERROR, "WINDOW_UPDATE: the window grows above 2^31 - 1")
-        self._send_blocked()
+        return self._send_blocked()
 
-    def widen_stream(self, call: Call, increment: int) -> None:
-        """The peer takes that many bytes more of this answer. Raises StreamError."""
+    def widen_stream(self, call: Call, increment: int) -> bool:
+        """The peer takes that many bytes more of this answer. Whether that set bytes free; raises StreamError."""
         if not increment:
             raise StreamError(call.stream, ErrorCode.PROTOCOL_ERROR)
         call.send_window += increment
         if call.send_window > frames.MAX_WINDOW:
             raise StreamError(call.stream, ErrorCode.FLOW_CONTROL_ERROR)
-        self._send_blocked()
+        return call.stream in self._blocked and self._send(call)
 
     def resize_streams(self, size: int, calls: Iterable[Call]) -> None:
         """The peer has changed its window of each stream, of those in progress too. Raises PeerError."""
@@ -114,18 +114,24 @@ class Outbox:
         self._out.append(frames.frame(_HEADERS, _LAST, call.stream, OK_BLOCK))
         self._finished(call)
 
-    def _send_blocked(self) -> None:
-        """As much of the waiting answers as the windows allow, oldest first."""
+    def _send_blocked(self) -> bool:
+        """What the windows allow of the waiting answers, oldest first. Whether that was anything."""
+        sent = False
         for call in list(self._blocked.values()):
             if self._window <= 0:
-                return
-            sent = 0
-            while size := min(len(call.unsent) - sent, frames.MAX_FRAME_BYTES, self._window, max(call.send_window, 0)):
-                self._out.append(frames.frame(_DATA, 0, call.stream, call.unsent[sent : sent + size]))
-                sent += size
-                self._window -= size
-                call.send_window -= size
-            call.unsent = call.unsent[sent:]
-            if not call.unsent:
-                del self._blocked[call.stream]
-                self._finish(call)
+                break
+            sent |= call.send_window > 0 and self._send(call)
+        return sent
+
+    def _send(self, call: Call) -> bool:
+        unsent, sent = call.unsent, 0
+        while size := min(len(unsent) - sent, _MOST_AT_ONCE, max(self._window, 0), max(call.send_window, 0)):
+            self._out.append(frames.frame(_DATA, 0, call.stream, bytes(unsent[sent : sent + size])))
+            sent += size
+            self._window -= size
+            call.send_window -= size
+        call.unsent = unsent[sent:]
+        if not call.unsent:
+            del self._blocked[call.stream]
+            self._finish(call)
+        return sent > 0

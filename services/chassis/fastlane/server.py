@@ -33,14 +33,18 @@ async def fastlane_server(
         tls.set_alpn_protocols(["h2"])
 
     def accept() -> Connection:
-        connection = Connection(methods, bounds, connections.discard, tls=tls is not None)
-        connections.add(connection)
-        return connection
+        return Connection(methods, bounds, connections.add, connections.discard, tls=tls is not None)
 
     host, _, port = address.rpartition(":")
     # Two processes must never answer on one port by accident.
     server = await asyncio.get_running_loop().create_server(
-        accept, host, int(port), ssl=tls, reuse_port=False, backlog=1024
+        accept,
+        host.strip("[]"),
+        int(port),
+        ssl=tls,
+        ssl_handshake_timeout=bounds.preface_s if tls else None,
+        reuse_port=False,
+        backlog=1024,
     )
     try:
         yield server.sockets[0].getsockname()[1]

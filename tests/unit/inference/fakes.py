@@ -85,12 +85,15 @@ class FakeRecords:
     def __init__(self) -> None:
         self.added: list[PredictionRecord] = []
         self.full = False
+        self.room: int | None = None
 
     def check_room(self, rows: int) -> None:
         if self.full:
             raise Overloaded("full")
 
     def add(self, records: Sequence[PredictionRecord]) -> None:
+        if self.room is not None and len(self.added) + len(records) > self.room:
+            raise Overloaded("no room for all")
         self.added += records
 
 

@@ -34,12 +34,15 @@ class CountingModel:
     def __init__(self, model: LoadedModel) -> None:
         self._model = model
         self.runs: list[int] = []
+        self.fails_on: float | None = None
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._model, name)
 
     def probabilities(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
         self.runs.append(len(vectors))
+        if self.fails_on in vectors[:, 0]:
+            raise RuntimeError("the runtime fails")
         return self._model.probabilities(vectors)
 
 
@@ -156,6 +159,27 @@ async def test_a_full_record_queue_refuses_before_the_model_runs() -> None:
 
     assert answer.status == "8"
     assert lane.model.runs == []
+
+
+async def test_room_for_some_records_answers_some() -> None:
+    lane = Lane()
+    lane.records.room = 3
+
+    answers = await lane.answers(lane.send(*(vector(n, 0, n) for n in range(4))))
+
+    assert [answer.status for answer in answers] == ["0", "0", "0", "8"]
+    assert len(lane.records.added) == 3
+
+
+async def test_a_call_that_the_runtime_fails_on_fails_alone() -> None:
+    lane = Lane()
+    lane.model.fails_on = 2.0
+
+    answers = await lane.answers(lane.send(*(vector(n, 0, n) for n in range(4)), infer_request(rows=1)))
+
+    assert [answer.status for answer in answers] == ["0", "0", "13", "0", "0"]
+    assert len(lane.records.added) == 4
+    assert lane.metrics.requests.labels("INTERNAL")._value.get() == 1
 
 
 async def test_a_caller_that_gives_up_is_neither_scored_nor_recorded() -> None:

@@ -235,7 +235,10 @@ async def test_a_bad_request_is_refused_and_not_recorded(
 
 @pytest.mark.parametrize(
     "metadata",
-    [{"x_slipway_variant": "other"}, *({"x_slipway_weight": w} for w in ("0", "10001", "-5", "half", "", "²"))],
+    [
+        {"x_slipway_variant": "other"},
+        *({"x_slipway_weight": w} for w in ("0", "10001", "0000100001", "-5", "half", "", "²")),
+    ],
 )
 async def test_metadata_that_no_router_writes_is_refused(bench: Bench, metadata: dict[str, str]) -> None:
     with pytest.raises(Invalid, match="metadata x-slipway-"):

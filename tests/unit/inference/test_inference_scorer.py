@@ -192,6 +192,23 @@ async def test_more_than_may_wait_is_refused_early() -> None:
     await scorer.score_entities(rows(1, 2))
 
 
+async def test_callers_that_gave_up_take_nobodys_room() -> None:
+    features = HeldFeatures()
+    scorer = make_scorer(features, waiting_rows=3)
+    first = asyncio.create_task(scorer.score_entities(rows(1)))
+    await turns()
+    gone = asyncio.create_task(scorer.score_entities(rows(1, 2, 3)))
+    await turns()
+    gone.cancel()
+    await turns()
+
+    waits = asyncio.create_task(scorer.score_entities(rows(1, 2)))
+    await turns()
+    features.go.set()
+
+    await asyncio.gather(first, waits)
+
+
 def test_a_vector_that_the_caller_brought_is_scored_as_it_is() -> None:
     vectors = np.array([[1, np.nan, 3]], np.float32)
     scorer = make_scorer(FakeFeatures())

@@ -155,6 +155,14 @@ class TestQuality:
             StepEvidence(2500, Arm(100, 0.5, 0.01), Arm()),
         )
 
+    async def test_a_weight_that_was_set_twice_is_counted_once_and_is_the_present_step(self) -> None:
+        monitoring = Monitoring(arm("2", "challenger", 500, 0.31), arm("2", "challenger", 1000, 0.4))
+        release = replace(RELEASE, steps=tuple(StepBegun(weight, T0) for weight in (500, 1000, 500)))
+
+        _, steps = await Quality(monitoring).of(release)  # type: ignore[arg-type]
+
+        assert [(step.weight, step.challenger.log_loss) for step in steps] == [(1000, 0.4), (500, 0.31)]
+
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Desk:

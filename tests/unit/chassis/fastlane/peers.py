@@ -71,6 +71,7 @@ class Server:
             {**found, **(methods or {}), **{f"/test.Test/{name}": method for name, method in named.items()}},
             limits or Limits(),
             lambda _: None,
+            lambda _: None,
             tls=False,
         )
         self.connection.connection_made(self.transport)

@@ -1,14 +1,20 @@
 """Calls over the fast lane, by another implementation of HTTP/2."""
 
+import asyncio
+import ssl
+import subprocess
 import zlib
 from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import unquote
 
 import grpc
 import h2.errors
 import pytest
 
 from services.chassis.errors import Invalid
-from services.chassis.fastlane import Call, Limits
+from services.chassis.fastlane import Call, Limits, fastlane_server
+from services.chassis.fastlane import connection as connection_module
 from tests.unit.chassis.fastlane.peers import HOLD, Client, Server, message
 
 
@@ -200,7 +206,7 @@ REFUSED = {
     "half a message": (message(b"hello")[:-1], "x", "y", "13", "one message of 5 bytes, got 4"),
     "two messages": (message(b"a") * 2, "x", "y", "13", "one message of 1 bytes, got 7"),
     "an unknown flag": (message(b"a", flag=2), "x", "y", "13", "flag"),
-    "packed, but how": (message(b"a", flag=1), "x", "y", "12", "grpc-encoding"),
+    "packed, but how": (message(b"a", flag=1), "x", "y", "13", "grpc-encoding"),
     "an unknown packing": (message(b"a", flag=1), "grpc-encoding", "snappy", "12", "'snappy'"),
     "packed badly": (message(b"a", flag=1), "grpc-encoding", "gzip", "13", "does not inflate"),
     "packed and cut": (message(zlib.compress(b"abc" * 9)[:-3], flag=1), "grpc-encoding", "deflate", "13", "ends early"),
@@ -253,12 +259,120 @@ async def test_too_many_calls_at_once_are_refused_and_may_be_tried_again() -> No
 
 
 async def test_half_sent_messages_are_bounded_together() -> None:
+    """The largest makes room: behind a proxy it need not be the newcomer's fault."""
     client = Client(server := Server(Limits(buffered_bytes=40_000)))
-    streams = [client.call(message(b"x" * 30_000)[:15_000], end=False) for _ in range(3)]
+    streams = [client.call(message(b"x" * 30_000)[:size], end=False) for size in (12_000, 16_000, 14_000)]
     client.exchange()
 
-    assert [client.answers[stream].status for stream in streams] == [None, None, "8"]
-    assert server.connection._buffered == 30_000
+    assert [client.answers[stream].status for stream in streams] == [None, "8", None]
+    assert server.connection._buffered == 26_000
+
+
+async def test_details_of_any_length_fit_into_a_frame() -> None:
+    client = Client(server := Server())
+    for details in ("é" * 5000, "😀" * 5000, "%" * 5000, "a" * 5000):
+        stream = client.call(message(b""), HOLD)
+        client.exchange()
+        server.held.pop().fail(grpc.StatusCode.INVALID_ARGUMENT, details)
+        server.connection._flush()
+        client.see()
+
+        told = unquote(client.answers[stream].message or "", errors="strict")
+        assert details.startswith(told.removesuffix("...")) and len(told) > 200
+
+    stream = client.call(message(b""), "/" + "é" * 1000)
+    client.exchange()
+    assert client.answers[stream].status == "12"
+
+
+async def test_what_unpacks_to_much_is_handed_over_bit_by_bit() -> None:
+    packed = zlib.compress(b"\x00" * 600_000)
+    client = Client(server := Server(Limits(message_bytes=1_000_000)))
+    for _ in range(6):
+        client.call(message(packed, flag=1), extra=[("grpc-encoding", "deflate")])
+    server.send(client.h2.data_to_send())
+
+    assert server.batches == [2, 2, 2]
+
+
+async def test_an_endless_caller_is_ended_by_its_deadline_and_by_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection_module, "_SWEEP_S", 0.01)
+    client = Client(server := Server(Limits(message_s=20)))
+    dawdling = client.call(message(b"abc")[:6], end=False)
+    late = client.call(message(b""), HOLD, [("grpc-timeout", "1m")])
+    held = client.call(message(b""), HOLD)
+    client.exchange()
+    given_up: list[bool] = []
+    server.held[0].on_cancel(lambda: given_up.append(True))
+
+    async with asyncio.timeout(5):
+        while client.answers[dawdling].status is None:
+            await asyncio.sleep(0.01)
+            client.see()
+
+    assert (client.answers[dawdling].status, client.answers[late].status) == ("4", "4")
+    assert client.answers[held].status is None
+    assert given_up == [True]
+    server.connection.connection_lost(None)
+
+
+async def test_an_answer_that_nobody_takes_is_given_up_at_its_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection_module, "_SWEEP_S", 0.01)
+    client = Client(server := Server(), window=10)
+    stream = client.call(message(b"y" * 30), extra=[("grpc-timeout", "1m")])
+    client.exchange()
+
+    async with asyncio.timeout(5):
+        while client.answers[stream].reset is None:
+            await asyncio.sleep(0.01)
+            client.see()
+
+    assert not server.connection._calls
+    assert not server.connection._outbox._blocked
+    server.connection.connection_lost(None)
+
+
+async def test_a_caller_that_still_sends_is_told_that_it_need_not() -> None:
+    client = Client(Server())
+    stream = client.call(message(b"abc")[:6], "/test.Test/None", end=False)
+    client.exchange()
+
+    assert client.answers[stream].status == "12"
+    assert client.answers[stream].reset == h2.errors.ErrorCodes.NO_ERROR
+
+
+@pytest.fixture
+def certified(tmp_path: Path) -> tuple[Path, Path]:
+    """A key and a certificate of localhost."""
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    subject = ("-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost")
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", *subject]
+    subprocess.run([*command, "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    return key, certificate
+
+
+async def test_over_tls_only_http2_is_spoken(certified: tuple[Path, Path]) -> None:
+    key, certificate = certified
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate, key)
+
+    def echo(calls: Sequence[Call]) -> None:
+        for call in calls:
+            call.answer(call.message)
+
+    async with fastlane_server("127.0.0.1:0", {"/test.Test/Echo": echo}, tls=context, grace_s=1.0) as port:
+        credentials = grpc.ssl_channel_credentials(certificate.read_bytes())
+        async with grpc.aio.secure_channel(f"localhost:{port}", credentials) as channel:
+            assert await channel.unary_unary("/test.Test/Echo")(b"over tls", timeout=5) == b"over tls"
+        strange = ssl.create_default_context(cafile=str(certificate))
+        strange.set_alpn_protocols(["http/1.1"])
+        with pytest.raises((ssl.SSLError, ConnectionError, asyncio.IncompleteReadError)):
+            await first_byte(port, strange)
+
+
+async def first_byte(port: int, context: ssl.SSLContext) -> bytes:
+    reader, _ = await asyncio.open_connection("127.0.0.1", port, ssl=context, server_hostname="localhost")
+    return await reader.readexactly(1)
 
 
 async def test_a_peer_that_does_not_read_is_not_read() -> None:

@@ -8,7 +8,7 @@ from hpack import Encoder
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.chassis.fastlane import Limits
+from services.chassis.fastlane import Limits, header_blocks
 from services.chassis.fastlane.frames import HEAD, PREFACE, frame
 from services.chassis.fastlane.frames import ErrorCode as Code
 from tests.unit.chassis.fastlane.peers import ECHO, HEADERS, HOLD, Server, greeting, message
@@ -112,6 +112,15 @@ CONNECTION_ERRORS = {
     "a window widened badly": (greeting() + frame(WINDOW, 0, 0, bytes(3)), Code.FRAME_SIZE_ERROR),
     "a window of nothing": (greeting() + frame(WINDOW, 0, 5, b"\0\0\0\1"), Code.PROTOCOL_ERROR),
     "a window beyond its bound": (greeting() + frame(WINDOW, 0, 0, b"\x7f\xff\xff\xff"), Code.FLOW_CONTROL_ERROR),
+    "more fields than anybody needs": (
+        greeting() + frame(HEAD_FRAME, 5, 1, block() + b"\x00\x01a\x01b" * 300),
+        Code.ENHANCE_YOUR_CALM,
+    ),
+    "a flood of malformed headers": (
+        greeting() + b"".join(frame(HEAD_FRAME, 5, n, block(without=":path")) for n in range(1, 210, 2)),
+        Code.ENHANCE_YOUR_CALM,
+    ),
+    "a flood on a stream that is over": (greeting() + call() + frame(DATA, 0, 1, b"x") * 103, Code.ENHANCE_YOUR_CALM),
     "a flood of pings": (greeting() + frame(PING, 0, 0, bytes(8)) * 101, Code.ENHANCE_YOUR_CALM),
     "a flood of empty data": (greeting() + opening() + frame(DATA, 0, 1) * 101, Code.ENHANCE_YOUR_CALM),
     "a flood of resets": (
@@ -215,28 +224,172 @@ async def test_the_first_block_says_that_our_table_is_empty() -> None:
     assert [found[0] == 0x20 for found in blocks] == [True, False, False, False]
 
 
-async def test_windows_are_given_back_before_they_are_used_up() -> None:
-    server = greeted()
-    server.send(opening())
-    given = {0: 0, 1: 0}
-    for _ in range(200):
-        server.send(frame(DATA, 0, 1, bytes(16_000)))
+async def test_windows_are_given_back_whatever_the_bytes_were() -> None:
+    """Parts of messages, padding alone, data of calls that are over: 40 MB pass a window of 16."""
+    server = greeted(Limits(idle_frames=10_000))
+    server.send(opening(1) + opening(3) + frame(RST, 0, 1, bytes(4)))
+    given = {0: 0, 3: 0}
+    for _ in range(850):
+        server.send(frame(DATA, PADDED, 3, b"\xff" + bytes(255)))
+        server.send(
+            frame(DATA, 0, 1, bytes(16_000)) + frame(DATA, 0, 3, bytes(16_000)) + frame(DATA, 0, 1, bytes(16_000))
+        )
         for kind, _, stream, payload in frames(server.take()):
             assert kind == WINDOW
             given[stream] += int.from_bytes(payload)
 
-    assert 200 * 16_000 - given[1] < 1 << 20
+    sent = {0: 850 * 48_256, 3: 850 * 16_256}
+    assert not server.transport.closed
+    assert 0 < sent[0] - given[0] <= 1 << 23
+    assert 0 < sent[3] - given[3] <= 1 << 19
 
 
-async def test_a_window_that_is_overrun_ends_the_stream() -> None:
-    server = greeted(Limits(message_bytes=100))
-    server.connection._calls.clear()
+async def test_a_connections_window_that_is_overrun_ends_it() -> None:
+    server = greeted()
+    server.connection._receive_window = 5
+    server.send(opening(path=HOLD) + frame(DATA, 0, 1, bytes(6)))
+
+    assert goaways(server.take()) == [Code.FLOW_CONTROL_ERROR]
+
+
+async def test_a_streams_window_that_is_overrun_ends_the_stream() -> None:
+    server = greeted()
     server.send(opening(path=HOLD))
     server.connection._calls[1].receive_window = 5
 
     server.send(frame(DATA, 0, 1, bytes(6)))
 
     assert resets(server.take()) == [(1, Code.FLOW_CONTROL_ERROR)]
+
+
+async def test_answers_share_the_connections_window_and_go_on_when_it_widens() -> None:
+    """Of 65,535 bytes the first answer takes 60,005; the second gets what is left, and the rest later."""
+    server = greeted()
+    server.send(opening(1) + b"".join(frame(DATA, 0, 1, part) for part in parts(60_000)) + frame(DATA, END_STREAM, 1))
+    server.send(opening(3) + b"".join(frame(DATA, 0, 3, part) for part in parts(60_000)) + frame(DATA, END_STREAM, 3))
+    assert data_of(server.take()) == {1: 60_005, 3: 5_530}
+
+    server.send(frame(WINDOW, 0, 3, (100_000).to_bytes(4)))
+    assert data_of(server.take()) == {}
+    server.send(frame(WINDOW, 0, 0, (1).to_bytes(4)))
+    assert data_of(server.take()) == {3: 1}
+    server.send(frame(WINDOW, 0, 0, (100_000).to_bytes(4)))
+
+    assert data_of(server.take()) == {3: 60_005 - 5_531}
+    assert not server.connection._calls
+
+
+async def test_a_blocked_answer_of_a_caller_that_is_gone_is_not_sent() -> None:
+    server = greeted()
+    server.connection._outbox._window = 0
+    server.send(call(1))
+    server.take()
+
+    server.send(frame(RST, 0, 1, bytes(4)) + frame(WINDOW, 0, 0, (100).to_bytes(4)))
+
+    assert server.take() == b""
+
+
+def parts(size: int) -> list[bytes]:
+    whole = message(bytes(size))
+    return [whole[at : at + 16_000] for at in range(0, len(whole), 16_000)]
+
+
+def data_of(written: bytes) -> dict[int, int]:
+    found: dict[int, int] = {}
+    for kind, _, stream, payload in frames(written):
+        if kind == DATA:
+            found[stream] = found.get(stream, 0) + len(payload)
+    return found
+
+
+async def test_settings_are_acknowledged_before_they_are_used() -> None:
+    server = greeted()
+    server.send(frame(SETTINGS, 0, 0, b"\0\4\0\0\0\0"))
+    assert list(frames(server.take())) == [(SETTINGS, ACK, 0, b"")]
+    server.send(call())
+    assert data_of(server.take()) == {}
+
+    server.send(frame(SETTINGS, 0, 0, b"\0\4\0\0\0\3" + b"\0\4\0\0\0\5"))
+
+    assert [(kind, payload) for kind, _, _, payload in frames(server.take())] == [
+        (SETTINGS, b""),
+        (DATA, message(b"hi")[:5]),
+    ]
+
+
+async def test_a_ping_is_answered_with_its_own_bytes() -> None:
+    server = greeted()
+
+    server.send(frame(PING, 0, 0, b"12345678"))
+
+    assert list(frames(server.take())) == [(PING, ACK, 0, b"12345678")]
+
+
+async def test_a_ping_that_nobody_sent_drains_nothing() -> None:
+    server = greeted()
+
+    server.send(frame(PING, ACK, 0, b"draining") + call())
+
+    assert message(b"hi") in server.take()
+
+
+async def test_after_a_farewell_of_the_peer_its_calls_are_answered_and_all_ends() -> None:
+    server = greeted()
+    server.send(call(path=HOLD) + frame(GOAWAY, 0, 0, bytes(8)))
+    assert not server.transport.closed
+
+    server.held[0].answer(b"")
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+    assert server.transport.closed
+    assert data_of(server.take()) == {1: 5}
+
+
+async def test_work_never_excuses_a_flood_of_resets() -> None:
+    server = greeted(Limits(idle_frames=100))
+
+    for stream in range(1, 400, 2):
+        server.send(call(stream, path=HOLD) + frame(RST, 0, stream, bytes(4)))
+
+    assert goaways(server.take()) == [Code.ENHANCE_YOUR_CALM]
+
+
+async def test_windows_that_are_widened_for_an_answer_are_no_flood() -> None:
+    server = greeted(Limits(idle_frames=100))
+    server.connection._outbox._window = 0
+    server.send(call(1, bytes(1000)))
+
+    for _ in range(1005):
+        server.send(frame(WINDOW, 0, 0, (1).to_bytes(4)))
+
+    assert not server.transport.closed
+    assert not server.connection._calls
+
+
+async def test_a_memory_of_blocks_names_and_shapes_is_bounded() -> None:
+    server = greeted()
+    for n in range(1, 6000, 2):
+        server.send(frame(HEAD_FRAME, 5, n, block((f"x-{n}", "v"))))
+
+    assert len(server.connection._blocks._blocks) <= 16
+    assert len(header_blocks._names) <= 1024
+    assert len(header_blocks._shapes) <= 256
+
+
+async def test_a_draining_server_forgives_what_comes_late() -> None:
+    server = greeted()
+    server.send(call(1, path=HOLD))
+    server.connection.drain()
+    server.send(frame(PING, ACK, 0, b"draining"))
+    server.take()
+
+    server.send(opening(3) + frame(DATA, 0, 3, b"x") + frame(RST, 0, 3, bytes(4)) + frame(WINDOW, 0, 3, b"\0\0\0\1"))
+    server.held[0].answer(b"")
+    await asyncio.sleep(0)
+
+    assert data_of(server.take()) == {1: 5}
 
 
 async def test_a_drained_connection_takes_no_new_call_and_ends_after_its_last() -> None:
