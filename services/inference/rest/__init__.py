@@ -5,6 +5,7 @@
 | `api.py` | the application: which path is answered by whom |
 | `infer.py` | the hot path: an infer call from bytes to bytes, past the framework |
 | `caller.py` | one call: its headers, its deadline, its count, its error as an HTTP status |
+| `together.py` | calls of one turn of the loop: one ONNX run |
 | `bodies.py` | a request's bytes: how many, in which time, compressed how |
 | `open_inference.py` | the protocol's JSON and its binary extension, to and from its protobuf messages |
 | `elements.py` | elements of a tensor as JSON values and as raw bytes |

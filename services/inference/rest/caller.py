@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
 import grpc
 from pydantic_core import to_json
@@ -68,26 +67,35 @@ class Caller:
         self._together = Together(predictor)
         self._metrics = metrics
 
-    @contextmanager
-    def counted(self) -> Iterator[None]:
+    def counted(self) -> AbstractContextManager[None]:
         """Counts what happens within as one call, under the gRPC code of its outcome."""
-        code = grpc.StatusCode.INTERNAL
-        try:
-            yield
-            code = grpc.StatusCode.OK
-        except SlipwayError as error:
-            code = status_of(error)
-            raise
-        except (ClientDisconnect, asyncio.CancelledError):
-            code = grpc.StatusCode.CANCELLED
-            raise
-        finally:
-            self._metrics.requests.labels(code.name).inc()
+        return _Counted(self._metrics)
 
     async def infer(self, request: v2.ModelInferRequest, headers: Headers) -> v2.ModelInferResponse:
         """The predictor's answer. Raises SlipwayError."""
         told = {name: headers[key].decode("latin-1") for key, name in _TOLD if key in headers}
         return await self._together.infer(request, told.get, time_left_s(request, headers))
+
+
+class _Counted(AbstractContextManager[None]):
+    __slots__ = ("_metrics",)
+
+    def __init__(self, metrics: InferenceMetrics) -> None:
+        self._metrics = metrics
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        self._metrics.requests.labels(_code_of(error).name).inc()
+
+
+def _code_of(error: BaseException | None) -> grpc.StatusCode:
+    if error is None:
+        return grpc.StatusCode.OK
+    if isinstance(error, SlipwayError):
+        return status_of(error)
+    gone = isinstance(error, ClientDisconnect | asyncio.CancelledError)
+    return grpc.StatusCode.CANCELLED if gone else grpc.StatusCode.INTERNAL
 
 
 def time_left_s(request: v2.ModelInferRequest, headers: Headers) -> float | None:
