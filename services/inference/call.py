@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from services.inference.tensors import Decoded, TensorSpec, decode, decode_alone
 
 _VARIANTS = ("champion", "challenger")
 _FULL_WEIGHT = 10_000
+_WEIGHT = re.compile("[1-9][0-9]{0,4}")
 MAX_ID_LENGTH = 1024
 
 Column = Sequence[str | int | float]
@@ -77,9 +79,7 @@ def read_assignment(told: Told, variant: str) -> Assignment:
 def _weight(text: str | None) -> int:
     if text is None:
         return _FULL_WEIGHT
-    if not (
-        text.isascii() and text.isdigit() and len(text) <= len(str(_FULL_WEIGHT)) and 1 <= int(text) <= _FULL_WEIGHT
-    ):
+    if not _WEIGHT.fullmatch(text) or int(text) > _FULL_WEIGHT:
         raise Invalid(f"metadata x-slipway-weight: expected basis points from 1 to {_FULL_WEIGHT}, got {text!r}")
     return int(text)
 
