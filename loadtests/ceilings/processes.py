@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from deploy.local.home import REPOSITORY
 from deploy.local.parts import QUIET
 from deploy.local.ports import LOOPBACK
 from deploy.local.probes import Probe
-from loadtests.ceilings.cores import pinned
+from loadtests.ceilings.cores import family, pinned
 from services.chassis.errors import Unavailable
 
 _STOP_S, _LOOK_S = 15.0, 0.1
@@ -60,9 +61,14 @@ def free_port() -> int:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
+    """With all that descends from it: some servers leave workers behind."""
+    left = family(process.pid)
     process.terminate()
     try:
         process.wait(_STOP_S)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+    for pid in left - {process.pid}:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)

@@ -22,6 +22,7 @@ from loadtests.ceilings.cores import check_cores, family, family_cpu_s, pinned
 from loadtests.ceilings.goals import verdicts
 from loadtests.ceilings.h2load import Answered, Call, Shape, framed, read, read_log, send
 from loadtests.ceilings.model import forest, run, vectors
+from loadtests.ceilings.processes import started
 from loadtests.ceilings.report import Report
 from loadtests.ceilings.requests import (
     binary_call,
@@ -35,6 +36,7 @@ from loadtests.ceilings.requests import (
 from loadtests.ceilings.rounds import InProcess, Outcome, Sample, Server, measure
 from services.chassis.errors import Conflict, Invalid, Unavailable
 from services.contracts.open_inference.v2 import grpc_predict_v2_pb2 as v2
+from tests.support import eventually
 
 PRINTED = """starting benchmark...
 finished in 4.57s, 1093.51 req/s, 420.3KB/s
@@ -120,6 +122,15 @@ def test_the_time_of_a_family_counts_its_children_even_those_that_ended():
         parent.communicate(b"\n", timeout=60)
     assert family(parent.pid) == set()
     assert family_cpu_s(os.getpid()) > 0.05
+
+
+def test_a_process_ends_with_the_workers_that_it_would_leave_behind(tmp_path: Path):
+    leaves_one = ["sh", "-c", "sleep 300 & echo $! > worker; wait"]
+    with started("leaves", leaves_one, environment={}, core=None, folder=tmp_path):
+        eventually(lambda: (tmp_path / "worker").exists() and (tmp_path / "worker").read_text(), "the worker runs")
+        worker = int((tmp_path / "worker").read_text())
+        assert family(worker) == {worker}
+    eventually(lambda: not family(worker), "the worker has ended")
 
 
 def test_a_core_that_is_not_ours_is_refused():
