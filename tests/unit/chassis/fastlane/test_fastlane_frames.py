@@ -279,6 +279,17 @@ async def test_answers_share_the_connections_window_and_go_on_when_it_widens() -
     assert not server.connection._calls
 
 
+async def test_answers_in_one_piece_pay_the_connections_window_too() -> None:
+    server = greeted()
+    server.send(b"".join(call(stream, bytes(8_000)) for stream in range(1, 21, 2)))
+    assert sum(data_of(server.take()).values()) == 65_535
+
+    server.send(frame(WINDOW, 0, 0, (100_000).to_bytes(4)))
+
+    assert sum(data_of(server.take()).values()) == 10 * 8_005 - 65_535
+    assert not server.connection._calls
+
+
 async def test_a_blocked_answer_of_a_caller_that_is_gone_is_not_sent() -> None:
     server = greeted()
     server.connection._outbox._window = 0
