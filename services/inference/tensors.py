@@ -138,7 +138,8 @@ def _values(tensor: v2.ModelInferRequest.InferInputTensor, spec: TensorSpec, row
         raise Invalid(_other_datatype(spec, datatype))
     if raw is None:
         return _typed(tensor, spec, datatype, rows)
-    if tensor.HasField("contents"):
+    # MLServer's client sends contents without any beside what it sends raw.
+    if tensor.HasField("contents") and tensor.contents.ListFields():
         raise Invalid(f"tensor {spec.name!r}: expected contents or raw_input_contents, got both")
     if datatype == "BYTES":
         return _texts(_raw_bytes(raw, spec.name, rows), spec.name)

@@ -102,6 +102,14 @@ def test_typed_and_raw_contents_are_never_mixed() -> None:
         decode(request, SPECS, max_rows=3)
 
 
+def test_empty_contents_beside_raw_ones_are_no_mixture() -> None:
+    """MLServer's client sends them."""
+    request = raw_request(("features", "FP32", [1, 2], struct.pack("<2f", 1, 2)))
+    request.inputs[0].contents.SetInParent()
+
+    np.testing.assert_array_equal(decode(request, SPECS, max_rows=3).values["features"], [[1, 2]])
+
+
 def test_raw_contents_must_be_there_for_every_input() -> None:
     request = raw_request(("count", "INT64", [1], struct.pack("<q", 1)))
     request.inputs.add(name="size", datatype="FP64", shape=[1])
