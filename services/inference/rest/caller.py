@@ -74,7 +74,11 @@ class Caller:
     async def infer(self, request: v2.ModelInferRequest, headers: Headers) -> v2.ModelInferResponse:
         """The predictor's answer. Raises SlipwayError."""
         told = {name: headers[key].decode("latin-1") for key, name in _TOLD if key in headers}
-        return await self._together.infer(request, told.get, time_left_s(request, headers))
+        try:
+            return await self._together.infer(request, told.get, time_left_s(request, headers))
+        except asyncio.CancelledError:
+            # Only the end of the process cancels a call, once its time to drain is over.
+            raise Unavailable("the process ends and has no more time for this call; ask again") from None
 
 
 class _Counted(AbstractContextManager[None]):

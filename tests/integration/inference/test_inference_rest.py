@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -101,6 +102,8 @@ def test_started_as_sagemaker_does_it_answers_both_clouds_and_ends_with_the_call
         assert held_features.asked.wait(20)
         running.process.terminate()
         eventually(lambda: _is_refused(port), "nobody new is let in")
+        closed_at = time.monotonic()
+        eventually(lambda: time.monotonic() > closed_at + 0.5, "the call has lasted longer than the port")
         held_features.allowed.set()
         answer = waiting.result()
         ended = running.process.wait(20)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from httpx import ASGITransport, AsyncClient, Response
 from prometheus_client import CollectorRegistry
 
+from services.inference.contract import ModelContract
+from services.inference.feature_client import EntityRows, Vectors
 from services.inference.metrics import InferenceMetrics
 from services.inference.predictor import Predictor
 from services.inference.rest.api import make_api
@@ -18,6 +21,20 @@ from tests.unit.inference.fakes import MODEL, NOW, FakeDeployment, FakeFeatures,
 
 INFER = f"/v2/models/{MODEL}/infer"
 VERTEX = CloudSettings(aip_health_route="/vertex/health", aip_predict_route="/v1/endpoints/5/deployedModels/7:predict")
+
+
+class HeldFeatures(FakeFeatures):
+    """Answers when it is allowed to, which it is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked, self.allowed = asyncio.Event(), asyncio.Event()
+        self.allowed.set()
+
+    async def fetch(self, contract: ModelContract, calls: Sequence[EntityRows]) -> Vectors:
+        self.asked.set()
+        await self.allowed.wait()
+        return await super().fetch(contract, calls)
 
 
 class ToldDeployment(FakeDeployment):
@@ -40,7 +57,7 @@ class RestBench:
     def __init__(self) -> None:
         self.counts = CollectorRegistry()
         self.deployment = ToldDeployment()
-        self.features = FakeFeatures()
+        self.features = HeldFeatures()
         self.records = FakeRecords()
         self.stopping = False
         metrics = InferenceMetrics("champion", self.counts)

@@ -348,6 +348,18 @@ async def test_an_error_of_ours_tells_nothing_of_itself_and_is_counted(bench: Re
     assert answer.json() == {"error": "internal error; the server's log has the details"}
 
 
+async def test_a_call_that_the_end_of_the_process_cuts_off_may_be_asked_again(bench: RestBench) -> None:
+    bench.features.allowed.clear()
+    asking = asyncio.create_task(bench.infer(entity_body()))
+    await bench.features.asked.wait()
+
+    asking.cancel()
+    answer = await asking
+
+    assert (answer.status_code, bench.count("UNAVAILABLE")) == (503, 1)
+    assert "the process ends" in answer.json()["error"] and bench.records.added == []
+
+
 async def test_a_body_that_does_not_come_is_waited_for_no_longer_than_that() -> None:
     with pytest.raises(TooSlow, match=re.escape("body: expected within 0.01 s")):
         await read_body(asyncio.Event().wait, {}, within_s=0.01)
