@@ -28,6 +28,7 @@ class FastInfer:
     def __init__(self, predictor: Predictor, metrics: InferenceMetrics) -> None:
         self._predictor = predictor
         self._metrics = metrics
+        self._answered = metrics.requests.labels(grpc.StatusCode.OK.name)
 
     def __call__(self, calls: Sequence[Call]) -> None:
         """Answers calls with vectors now, calls with entities when their features are there."""
@@ -88,7 +89,7 @@ class FastInfer:
             return
         for (call, _, _), answer in zip(calls, answers, strict=True):
             call.answer(answer)
-        self._count(grpc.StatusCode.OK, len(calls))
+        self._answered.inc(len(calls))
 
     def _fail(self, call: Call, error: BaseException) -> None:
         code, details = grpc.StatusCode.INTERNAL, _INTERNAL
@@ -99,8 +100,8 @@ class FastInfer:
         self._count(code)
         call.fail(code, details)
 
-    def _count(self, code: grpc.StatusCode, calls: int = 1) -> None:
-        self._metrics.requests.labels(code.name).inc(calls)
+    def _count(self, code: grpc.StatusCode) -> None:
+        self._metrics.requests.labels(code.name).inc()
 
 
 def _request(message: bytes) -> v2.ModelInferRequest:

@@ -40,8 +40,8 @@ class LoadedModel:
     def probabilities(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
         """float32 [N] of float32 [N, F]. Raises Conflict if one of them is not a number in [0, 1]."""
         found: NDArray[np.float32] = self.session.run([OUTPUT], {INPUT: vectors})[0]
-        if not ((found >= 0) & (found <= 1)).all():
-            at = int(np.argmin((found >= 0) & (found <= 1)))
+        at = ((found >= 0) & (found <= 1)).tobytes().find(0)
+        if at >= 0:
             what = f"gives {found[at]} for row {at}, expected a probability in [0, 1]"
             raise Conflict(f"version {self.version} of {self.name!r} {what}")
         return found

@@ -164,8 +164,9 @@ class Predictor:
         for begun, _ in calls:
             self._metrics.latency.observe(ended - begun.started)
         self._metrics.rows.inc(sum(len(scored.probabilities) for _, scored in calls))
-        self._metrics.missing.inc(sum(scored.statuses.count(_MISSING) for _, scored in calls))
-        self._metrics.stale.inc(sum(scored.statuses.count(_STALE) for _, scored in calls))
+        for counter, status in ((self._metrics.missing, _MISSING), (self._metrics.stale, _STALE)):
+            if count := sum(scored.statuses.count(status) for _, scored in calls):
+                counter.inc(count)
 
 
 def _records_of(begun: Begun, scored: Scored, processed_at: Timestamp, ended: float) -> list[PredictionRecord]:

@@ -19,8 +19,8 @@ from services.inference.feature_client import EntityRows, Vectors
 from services.inference.loaded_model import LoadedModel
 from services.inference.metrics import InferenceMetrics
 
-# By whether a value is NaN.
-_STATUSES = np.array([features_pb2.FEATURE_STATUS_PRESENT, features_pb2.FEATURE_STATUS_MISSING], np.uint8)
+# A status for each byte of "is NaN".
+_STATUS_OF = bytes.maketrans(b"\0\1", bytes([features_pb2.FEATURE_STATUS_PRESENT, features_pb2.FEATURE_STATUS_MISSING]))
 
 Fetch = Callable[[Sequence[EntityRows]], Awaitable[Vectors]]
 
@@ -114,7 +114,7 @@ class Scorer:
 
     def _score_in_one_run(self, calls: Sequence[NDArray[np.float32]]) -> list[Scored]:
         whole = calls[0] if len(calls) == 1 else np.concatenate(calls)
-        found, statuses = self.model.probabilities(whole), _STATUSES[np.isnan(whole).view(np.uint8)].tobytes()
+        found, statuses = self.model.probabilities(whole), np.isnan(whole).tobytes().translate(_STATUS_OF)
         width = whole.shape[1]
         ends = accumulate(len(vectors) for vectors in calls)
         return [
