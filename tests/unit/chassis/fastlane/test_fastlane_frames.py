@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.chassis.fastlane import Limits, header_blocks
+from services.chassis.fastlane import connection as connection_module
 from services.chassis.fastlane.frames import HEAD, PREFACE, frame
 from services.chassis.fastlane.frames import ErrorCode as Code
 from tests.unit.chassis.fastlane.peers import ECHO, HEADERS, HOLD, Server, greeting, message
@@ -193,6 +194,7 @@ async def test_what_is_no_grpc_call_gets_a_status_of_http(headers: list[tuple[st
 
     [(kind, flags, stream, payload)] = frames(server.take())
     assert (kind, flags, stream, payload[-3:]) == (HEAD_FRAME, END_HEADERS | END_STREAM, 1, status)
+    assert not server.connection._calls
 
 
 async def test_bytes_may_come_one_by_one() -> None:
@@ -420,6 +422,21 @@ async def test_a_drained_connection_takes_no_new_call_and_ends_after_its_last() 
         await asyncio.sleep(0)
 
     assert server.transport.closed
+
+
+async def test_what_is_no_flood_over_a_longer_time_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection_module, "_SWEEP_S", 0.01)
+    monkeypatch.setattr(connection_module, "_FLOOD_SWEEPS", 1)
+    server = greeted(Limits(idle_frames=100))
+    server.send(frame(PING, 0, 0, bytes(8)) * 90)
+
+    async with asyncio.timeout(5):
+        while server.connection._idle_frames:
+            await asyncio.sleep(0.01)
+    server.send(frame(PING, 0, 0, bytes(8)) * 90)
+
+    assert not server.transport.closed
+    server.connection.connection_lost(None)
 
 
 async def test_a_connection_that_says_nothing_is_left() -> None:
