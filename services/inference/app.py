@@ -23,6 +23,7 @@ from services.inference.deployment import Deployment
 from services.inference.fast_lane import PATH, FastInfer
 from services.inference.feature_client import CHANNEL_OPTIONS, FeatureClient
 from services.inference.health import ModelHealth
+from services.inference.loading import VersionLoader
 from services.inference.metrics import InferenceMetrics
 from services.inference.model_cache import ModelCache
 from services.inference.predictor import Predictor
@@ -53,17 +54,16 @@ async def serve(settings: InferenceSettings, lifecycle: Lifecycle, clouds: Cloud
         ):
             features = FeatureClient(channel, settings.features, settings.features_timeout_s)
             health = ModelHealth(settings.model)
+            registry = ModelRegistry(http)
+            cache = ModelCache(settings.model_cache)
             deployment = Deployment(
                 settings.model,
                 settings.variant,
-                registry=ModelRegistry(http),
-                cache=ModelCache(settings.model_cache),
-                features=features,
+                registry=registry,
+                loader=VersionLoader(registry, cache, features, max_model_bytes=settings.max_model_bytes, prove=prove),
                 metrics=metrics,
                 lifecycle=lifecycle,
-                max_model_bytes=settings.max_model_bytes,
                 refused_retry_s=settings.refused_retry_s,
-                prove=prove,
                 announce=health.announce,
             )
             predictor = Predictor(

@@ -6,25 +6,20 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-from services.chassis.errors import Conflict, Invalid, NotFound, SlipwayError, Unavailable
+from services.chassis.errors import Conflict, NotFound, SlipwayError, Unavailable
 from services.chassis.lifecycle import Lifecycle
 from services.chassis.logging import get_logger
-from services.inference.artifacts import Artifacts, ModelVersion
-from services.inference.contract import ModelContract, check_schema, parse_contract
-from services.inference.feature_client import FeatureClient
-from services.inference.loaded_model import LoadedModel, check_digest, load
+from services.inference.artifacts import ModelVersion
+from services.inference.loaded_model import LoadedModel
+from services.inference.loading import VersionLoader
 from services.inference.metrics import InferenceMetrics
-from services.inference.model_cache import ModelCache
-from services.inference.refusal import Check, Refused
-from services.inference.registry import DIGEST_TAG, ModelRegistry
-from services.inference.trial import prove
+from services.inference.refusal import Refused
+from services.inference.registry import ModelRegistry
 
 PART = "model"
-_MAX_CONTRACT_BYTES = 4 * 1024 * 1024
 # While a version carries it, a release is in progress.
 _RELEASE_ALIAS = "challenger"
 
-Prove = Callable[[Artifacts, bytes], Awaitable[None]]
 Announce = Callable[[bool], Awaitable[None]]
 
 
@@ -43,27 +38,21 @@ class Deployment:
         variant: str,
         *,
         registry: ModelRegistry,
-        cache: ModelCache,
-        features: FeatureClient,
+        loader: VersionLoader,
         metrics: InferenceMetrics,
         lifecycle: Lifecycle,
-        max_model_bytes: int,
         refused_retry_s: float,
         previous_kept_s: float = 60.0,
-        prove: Prove = prove,
         announce: Announce | None = None,
     ) -> None:
-        """`prove` tries a version where it can do no harm; `announce` is told whether any serves, when that changes."""
+        """`announce` is told whether any version serves, when that changes."""
         self._model = model
         self._variant = variant
         self._registry = registry
-        self._cache = cache
-        self._features = features
-        self._prove = prove
+        self._loader = loader
         self._announce = announce
         self._metrics = metrics
         self._lifecycle = lifecycle
-        self._max_model_bytes = max_model_bytes
         self._refused_retry_s = refused_retry_s
         self._previous_kept_s = previous_kept_s
         self.loaded: tuple[LoadedModel, ...] = ()
@@ -73,7 +62,6 @@ class Deployment:
         self._swapped_at = 0.0
         self._confirmed = False
         self._announced: bool | None = None
-        self._proven: set[str] = set()
         self._refused: dict[str, tuple[float, Conflict]] = {}
         self._problem: SlipwayError | None = None
         self._looking = asyncio.Lock()
@@ -141,7 +129,7 @@ class Deployment:
             aliases = await self._registry.aliases(self._model)
         except Unavailable as unavailable:
             if self.current is None:
-                await self._serve_from_cache(unavailable)
+                await self._serve_from_disk(unavailable)
             raise
         self.wanted = aliases.get(self._variant)
         self._let_go(self._outlived(aliases))
@@ -160,71 +148,28 @@ class Deployment:
             return
         try:
             version = await self._registry.describe(self._model, wanted)
-            artifacts, model, onnx = await self._warm(version) or await self._new(version)
+            model = await self._warm(version) or await self._loader.from_registry(version)
         except Refused as error:
             self._refuse(wanted, error)
             return
         self._swap(model)
         self._confirmed = True
-        try:
-            await asyncio.to_thread(self._keep, artifacts, onnx)
-        except OSError as error:
-            get_logger().warning("model_not_cached", version=wanted, error=str(error))
+        await self._loader.note_served(self._variant, version, model)
 
-    async def _warm(self, version: ModelVersion) -> tuple[Artifacts, LoadedModel, None] | None:
-        """What is loaded already, if it is that version with those bytes."""
+    async def _warm(self, version: ModelVersion) -> LoadedModel | None:
+        """What is loaded already, if it is that version with those bytes and the features still fit it."""
         for model in self.loaded:
             if (model.version, model.onnx_sha256) == (version.version, version.onnx_sha256):
-                await self._check_features(model.contract)
-                return Artifacts(version=version, contract=model.contract), model, None
+                await self._loader.check_features(model.contract)
+                return model
         return None
 
-    async def _new(self, version: ModelVersion) -> tuple[Artifacts, LoadedModel, bytes]:
-        folder = await self._registry.artifacts_of(version)
-        raw_contract = await self._registry.download(folder, "contract.json", _MAX_CONTRACT_BYTES)
-        artifacts = Artifacts(version=version, contract=parse_contract(raw_contract, version.model))
-        if not version.onnx_sha256:
-            raise Refused(Check.DIGEST, f"the tag {DIGEST_TAG} says nothing, expected the digest of model.onnx")
-        onnx = await asyncio.to_thread(self._cache.onnx, version.onnx_sha256)
-        if onnx is None:
-            onnx = await self._registry.download(folder, "model.onnx", self._max_model_bytes)
-        return artifacts, await self._checked(artifacts, onnx), onnx
-
-    async def _checked(self, artifacts: Artifacts, onnx: bytes) -> LoadedModel:
-        await self._check_features(artifacts.contract)
-        check_digest(artifacts.version, onnx)
-        if artifacts.version.onnx_sha256 not in self._proven:
-            await self._prove(artifacts, onnx)
-        model = await asyncio.to_thread(load, artifacts, onnx)
-        self._proven.add(model.onnx_sha256)
-        return model
-
-    async def _check_features(self, contract: ModelContract) -> None:
-        try:
-            schema = await self._features.schema(contract.feature_service)
-        except Invalid as error:
-            raise Refused(Check.CONTRACT, str(error)) from error
-        check_schema(contract, schema)
-
-    async def _serve_from_cache(self, why: Unavailable) -> None:
+    async def _serve_from_disk(self, why: Unavailable) -> None:
         """What was served before is served again, until MLflow confirms it. Raises Unavailable if it cannot be."""
-        artifacts = await asyncio.to_thread(self._cache.last_served, self._model, self._variant)
-        onnx = await asyncio.to_thread(self._cache.onnx, artifacts.version.onnx_sha256) if artifacts else None
-        if artifacts is None:
-            raise Unavailable(f"{why}, and nothing was served before") from why
-        cached = f"{why}, and the cached version {artifacts.version.version}"
-        if onnx is None:
-            raise Unavailable(f"{cached} is damaged or gone") from why
         try:
-            self._swap(await self._checked(artifacts, onnx))
-        except Refused as error:
-            raise Unavailable(f"{cached} fails: {error}") from why
-
-    def _keep(self, artifacts: Artifacts, onnx: bytes | None) -> None:
-        if onnx is not None:
-            self._cache.keep_onnx(onnx)
-        self._cache.note_served(self._variant, artifacts)
-        self._cache.forget_old()
+            self._swap(await self._loader.from_disk(self._model, self._variant))
+        except (NotFound, Refused) as error:
+            raise Unavailable(f"{why}, and {error}") from why
 
     def _swap(self, model: LoadedModel) -> None:
         previous = self.current

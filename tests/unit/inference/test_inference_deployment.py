@@ -11,6 +11,7 @@ from services.chassis.lifecycle import Lifecycle
 from services.contracts.features.v1 import features_pb2
 from services.inference.artifacts import Artifacts, ModelVersion
 from services.inference.deployment import Deployment
+from services.inference.loading import VersionLoader
 from services.inference.model_cache import ModelCache
 from services.inference.refusal import Check, Refused
 from tests.support.tiny_models import contract_json, logistic_onnx, sha256
@@ -82,6 +83,7 @@ class Bench:
     def start(self, refused_retry_s: float = 1000.0, previous_kept_s: float = 1000.0) -> None:
         """As the process does."""
         self.proven: list[str] = []
+        self.crash: Refused | None = None
         self.announced: list[bool] = []
         self.lifecycle = Lifecycle()
         self.metrics = make_metrics()
@@ -89,19 +91,24 @@ class Bench:
             MODEL,
             "champion",
             registry=self.registry,  # type: ignore[arg-type]
-            cache=ModelCache(self.folder),
-            features=self.schemas,  # type: ignore[arg-type]
+            loader=VersionLoader(
+                self.registry,  # type: ignore[arg-type]
+                ModelCache(self.folder),
+                self.schemas,  # type: ignore[arg-type]
+                max_model_bytes=100_000,
+                prove=self._prove,
+            ),
             metrics=self.metrics,
             lifecycle=self.lifecycle,
-            max_model_bytes=100_000,
             refused_retry_s=refused_retry_s,
             previous_kept_s=previous_kept_s,
-            prove=self._prove,
             announce=self._announce,
         )
 
     async def _prove(self, artifacts: Artifacts, onnx: bytes) -> None:
         self.proven.append(artifacts.version.version)
+        if self.crash:
+            raise self.crash
 
     async def _announce(self, serves: bool) -> None:
         self.announced.append(serves)
@@ -352,10 +359,7 @@ async def test_a_version_that_fails_a_check_never_replaces_one_that_works(
 
 
 async def test_a_version_that_fails_its_trial_is_not_loaded_at_all(bench: Bench) -> None:
-    async def crash(artifacts: Artifacts, onnx: bytes) -> None:
-        raise Refused(Check.TRIAL, "model.onnx ends the process of its trial with SIGSEGV")
-
-    bench.deployment._prove = crash
+    bench.crash = Refused(Check.TRIAL, "model.onnx ends the process of its trial with SIGSEGV")
     bench.registry.register("1")
 
     await bench.deployment.poll()

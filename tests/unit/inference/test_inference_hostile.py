@@ -14,6 +14,7 @@ from services.inference.artifacts import Artifacts
 from services.inference.deployment import Deployment
 from services.inference.inspection import OPSETS
 from services.inference.loaded_model import ort
+from services.inference.loading import VersionLoader
 from services.inference.model_cache import ModelCache
 from services.inference.registry import ModelRegistry
 from tests.support.tiny_models import logistic_onnx, onnx_of
@@ -30,17 +31,21 @@ class Bench:
         self.mlflow = FakeMlflow(MODEL)
         self.metrics = make_metrics()
         self.lifecycle = Lifecycle()
+        registry = ModelRegistry(httpx.AsyncClient(transport=self.mlflow, base_url="http://mlflow"))
         self.deployment = Deployment(
             MODEL,
             "champion",
-            registry=ModelRegistry(httpx.AsyncClient(transport=self.mlflow, base_url="http://mlflow")),
-            cache=ModelCache(folder),
-            features=FakeSchemas(),  # type: ignore[arg-type]
+            registry=registry,
+            loader=VersionLoader(
+                registry,
+                ModelCache(folder),
+                FakeSchemas(),  # type: ignore[arg-type]
+                max_model_bytes=MAX_BYTES,
+                prove=self.prove,
+            ),
             metrics=self.metrics,
             lifecycle=self.lifecycle,
-            max_model_bytes=MAX_BYTES,
             refused_retry_s=1000.0,
-            prove=self.prove,
         )
 
     async def prove(self, artifacts: Artifacts, onnx: bytes) -> None:
