@@ -60,9 +60,11 @@ def _marks(axes: Axes, chronicle: Chronicle) -> None:
         at = _x(from_proto(release.started_at))
         axes.axvline(at, color="grey", linestyle="-" if good else ":", linewidth=1)
         axes.annotate(
-            f" v{release.challenger_version} {phase}",
+            f"v{release.challenger_version} {phase}",
             (at, 1),
             xycoords=("data", "axes fraction"),
+            xytext=(2, -5),
+            textcoords="offset points",
             rotation=90,
             va="top",
             fontsize=8,

@@ -40,8 +40,9 @@ def make_model(version: str = "1", onnx: bytes | None = None, **contract: Any) -
 
 
 def vector_of(courier: str, weight_kg: float) -> list[float]:
-    """What the fake features service answers: the courier's number, a gap, the weight."""
-    return [float(courier.removeprefix("courier-")), float("nan"), weight_kg]
+    """What the fake features service answers: the courier's number (a gap if it has none), a gap, the weight."""
+    number = courier.removeprefix("courier-")
+    return [float(number) if number.isdecimal() else float("nan"), float("nan"), weight_kg]
 
 
 class FakeFeatures:
