@@ -13,15 +13,11 @@ import grpc
 from services.chassis.errors import Invalid
 from services.chassis.fastlane import frames
 from services.chassis.fastlane.call import Call
+from services.chassis.fastlane.floods import Floods
 from services.chassis.fastlane.frames import ErrorCode, Kind, PeerError, Setting, StreamError
-from services.chassis.fastlane.grpc_words import (
-    PREFIX_BYTES,
-    Refused,
-    check_length,
-    message_of,
-    timeout_s,
-)
+from services.chassis.fastlane.grpc_words import NoCall, Refused, read_request
 from services.chassis.fastlane.header_blocks import BlockReader, Headers, Malformed
+from services.chassis.fastlane.inbox import CONNECTION_WINDOW, STREAM_WINDOW, Inbox
 from services.chassis.fastlane.limits import Limits
 from services.chassis.fastlane.outbox import Outbox
 from services.chassis.logging import get_logger
@@ -29,13 +25,10 @@ from services.chassis.logging import get_logger
 Method = Callable[[Sequence[Call]], None]
 """Gets the calls that came in one read; owes each an answer, now or later."""
 
-_STREAM_WINDOW = 1 << 20
-_CONNECTION_WINDOW = 1 << 24
 _DRAIN_PING = b"draining"
 _SWEEP_S, _FLOOD_SWEEPS = 1.0, 10
 _END_STREAM, _END_HEADERS, _PADDED = frames.END_STREAM, frames.END_HEADERS, frames.PADDED
 _DATA, _HEADERS, _CONTINUATION = int(Kind.DATA), int(Kind.HEADERS), int(Kind.CONTINUATION)
-_WRONG_METHOD, _WRONG_TYPE = b"405", b"415"
 
 
 class Connection(asyncio.Protocol):
@@ -76,13 +69,11 @@ class Connection(asyncio.Protocol):
         self._last_stream = 0
         self._ready: list[Call] = []
         self._ready_bytes = 0
-        self._buffered = 0
-        self._idle_frames = 0
-        self._resets = 0
+        self._floods = Floods(limits.idle_frames)
         self._sweeps = 0
         self._sweeper: asyncio.TimerHandle | None = None
-        self._receive_window = _CONNECTION_WINDOW
         self._outbox = Outbox(self._finished)
+        self._inbox = Inbox(limits, self._outbox, self._calls)
         self._reading = False
         self._flush_is_scheduled = False
         self._pinged = False
@@ -105,10 +96,10 @@ class Connection(asyncio.Protocol):
         ours = {
             Setting.HEADER_TABLE_SIZE: 0,
             Setting.MAX_CONCURRENT_STREAMS: self._limits.concurrent_calls,
-            Setting.INITIAL_WINDOW_SIZE: _STREAM_WINDOW,
+            Setting.INITIAL_WINDOW_SIZE: STREAM_WINDOW,
             Setting.MAX_HEADER_LIST_SIZE: self._limits.header_bytes,
         }
-        more = _CONNECTION_WINDOW - frames.DEFAULT_WINDOW
+        more = CONNECTION_WINDOW - frames.DEFAULT_WINDOW
         self._transport.write(frames.settings(ours) + frames.window_update(0, more))
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  asyncio's signature
@@ -165,7 +156,7 @@ class Connection(asyncio.Protocol):
                 self._take(kind, flags, stream & 0x7FFFFFFF, data[start:at])
             except StreamError as error:
                 self._reset(error.stream, error.code)
-                self._count_reset()
+                self._floods.reset()
         self._unread = data[at:]
 
     def _greet(self, data: bytes) -> int:
@@ -184,24 +175,10 @@ class Connection(asyncio.Protocol):
         elif kind == _HEADERS:
             self._take_headers(flags, stream, payload)
         else:
-            self._count_idle()
+            self._floods.idle()
             take = self._others.get(kind)
             if take is not None:
                 take(flags, stream, payload)
-
-    def _count_idle(self) -> None:
-        """A frame that carries no call forward: some are needed, a flood of them is an attack."""
-        self._idle_frames += 1
-        self._check_flood()
-
-    def _count_reset(self) -> None:
-        """A call that was begun for nothing, by the peer's wish or its mistake."""
-        self._resets += 1
-        self._check_flood()
-
-    def _check_flood(self) -> None:
-        if max(self._idle_frames, self._resets) > self._limits.idle_frames:
-            raise PeerError(ErrorCode.ENHANCE_YOUR_CALM, "too many frames that carry no call forward")
 
     def _take_headers(self, flags: int, stream: int, payload: bytes) -> None:
         if not stream % 2:
@@ -247,7 +224,7 @@ class Connection(asyncio.Protocol):
             raise StreamError(stream, ErrorCode.PROTOCOL_ERROR)
         if len(self._calls) >= self._limits.concurrent_calls:
             raise StreamError(stream, ErrorCode.REFUSED_STREAM)
-        call = Call(self, stream, headers, _STREAM_WINDOW, self._outbox.stream_window)
+        call = Call(self, stream, headers, STREAM_WINDOW, self._outbox.stream_window)
         self._calls[stream] = call
         if flags & _END_STREAM:
             call.sending = False
@@ -257,25 +234,21 @@ class Connection(asyncio.Protocol):
 
     def _open(self, call: Call, headers: Headers) -> None:
         """What can be said against a call before its message is there is said at once."""
-        get = headers.get
         try:
-            if get(b":method") != "POST":
-                self._refuse(call, _WRONG_METHOD)
-                return
-            kind = get(b"content-type") or ""
-            if kind != "application/grpc" and not kind.startswith(("application/grpc+", "application/grpc;")):
-                self._refuse(call, _WRONG_TYPE)
-                return
-            timeout = get(b"grpc-timeout")
-            if timeout is not None:
-                call.deadline = monotonic() + timeout_s(timeout)
-            call.method = get(b":path") or ""
-            if call.method not in self._methods:
-                call.fail(grpc.StatusCode.UNIMPLEMENTED, f"{call.method} is not served on this port")
+            request = read_request(headers)
         except Malformed as error:
             raise StreamError(call.stream, ErrorCode.PROTOCOL_ERROR) from error
+        except NoCall as error:
+            self._refuse(call, error.http_status)
+            return
         except Refused as refused:
             call.fail(refused.code, refused.details)
+            return
+        call.method, timeout_s = request
+        if timeout_s is not None:
+            call.deadline = monotonic() + timeout_s
+        if call.method not in self._methods:
+            call.fail(grpc.StatusCode.UNIMPLEMENTED, f"{call.method} is not served on this port")
 
     def _refuse(self, call: Call, http_status: bytes) -> None:
         call.done = True
@@ -284,7 +257,7 @@ class Connection(asyncio.Protocol):
     def _take_trailers(self, flags: int, stream: int) -> None:
         call = self._calls.get(stream)
         if call is None:
-            self._count_idle()
+            self._floods.idle()
             return
         if not call.sending:
             raise StreamError(stream, ErrorCode.STREAM_CLOSED)
@@ -294,68 +267,35 @@ class Connection(asyncio.Protocol):
 
     def _take_data(self, flags: int, stream: int, payload: bytes) -> None:
         size = len(payload)
-        self._pay(size)
+        self._inbox.pay(size)
         call = self._calls.get(stream)
         if call is None:
             if (stream > self._last_stream and not self._draining) or not stream:
                 raise PeerError(ErrorCode.PROTOCOL_ERROR, "DATA on a stream that was not opened")
-            self._count_idle()
+            self._floods.idle()
             return
         if not call.sending:
             raise StreamError(stream, ErrorCode.STREAM_CLOSED)
-        call.receive_window -= size
-        if call.receive_window < 0:
-            raise StreamError(stream, ErrorCode.FLOW_CONTROL_ERROR)
+        last = flags & _END_STREAM
+        self._inbox.pay_stream(call, size, more=not last)
         if flags & _PADDED:
             payload = frames.unpadded(payload)
-        if flags & _END_STREAM:
+        if last:
             self._complete(call, payload)
-            return
-        if call.receive_window < _STREAM_WINDOW // 2:
-            self._outbox.put(frames.window_update(stream, _STREAM_WINDOW - call.receive_window))
-            call.receive_window = _STREAM_WINDOW
-        if payload:
-            self._keep(call, payload)
+        elif payload:
+            self._inbox.keep(call, payload)
         else:
-            self._count_idle()
-
-    def _pay(self, size: int) -> None:
-        """Of the connection's window, which is given back by halves, whatever the bytes were."""
-        self._receive_window -= size
-        if self._receive_window < 0:
-            raise PeerError(ErrorCode.FLOW_CONTROL_ERROR, "more data than the connection's window")
-        if self._receive_window < _CONNECTION_WINDOW // 2:
-            self._outbox.put(frames.window_update(0, _CONNECTION_WINDOW - self._receive_window))
-            self._receive_window = _CONNECTION_WINDOW
-
-    def _keep(self, call: Call, payload: bytes) -> None:
-        """A part of a message. Refuses what is known to be too long before it is there."""
-        if not call.body:
-            call.body = bytearray()
-        call.body += payload
-        self._buffered += len(payload)
-        if len(call.body) >= PREFIX_BYTES:
-            told = int.from_bytes(call.body[1:PREFIX_BYTES])
-            try:
-                check_length(max(told, len(call.body) - PREFIX_BYTES), self._limits.message_bytes)
-            except Refused as refused:
-                call.fail(refused.code, refused.details)
-        if self._buffered > self._limits.buffered_bytes:
-            # Whoever asks for most makes room: behind a proxy it is not the same caller.
-            largest = max(self._calls.values(), key=lambda each: len(each.body))
-            why = "too many messages are half sent on this connection, and this is the largest"
-            largest.fail(grpc.StatusCode.RESOURCE_EXHAUSTED, why)
+            self._floods.idle()
 
     def _complete(self, call: Call, payload: bytes) -> None:
         """The peer has sent all of the call."""
         call.sending = False
-        self._idle_frames = max(self._idle_frames - 1, 0)
+        self._floods.excuse()
         if call.done:
             # It was refused before its end, and has its status.
             return
-        body = self._take_body(call) + payload if call.body else payload
         try:
-            call.message = message_of(body, call.metadata, self._limits.message_bytes)
+            call.message = self._inbox.message(call, payload)
         except Refused as refused:
             call.fail(refused.code, refused.details)
         except Invalid as error:
@@ -366,12 +306,6 @@ class Connection(asyncio.Protocol):
             if self._ready_bytes > self._limits.message_bytes:
                 # What was packed small may be large: never much of it at once.
                 self._hand_over()
-
-    def _take_body(self, call: Call) -> bytes:
-        body = bytes(call.body)
-        self._buffered -= len(body)
-        call.body = b""
-        return body
 
     def _take_priority(self, _flags: int, stream: int, payload: bytes) -> None:
         """Only checked: all calls are equal."""
@@ -391,7 +325,7 @@ class Connection(asyncio.Protocol):
         if call is not None:
             self._forget(call)
             call.give_up()
-            self._count_reset()
+            self._floods.reset()
 
     def _take_settings(self, flags: int, stream: int, payload: bytes) -> None:
         if stream:
@@ -440,7 +374,7 @@ class Connection(asyncio.Protocol):
         elif call is not None:
             freed = self._outbox.widen_stream(call, increment)
         if freed:
-            self._idle_frames -= 1
+            self._floods.excuse()
 
     def _take_push_promise(self, _flags: int, _stream: int, _payload: bytes) -> None:
         raise PeerError(ErrorCode.PROTOCOL_ERROR, "PUSH_PROMISE from a client")
@@ -485,7 +419,7 @@ class Connection(asyncio.Protocol):
         if call.unsent:
             self._outbox.forget(call)
         if call.body:
-            self._take_body(call)
+            self._inbox.forget(call)
         if self._draining:
             self._close_if_done()
 
@@ -501,7 +435,7 @@ class Connection(asyncio.Protocol):
         self._sweeper = asyncio.get_running_loop().call_later(_SWEEP_S, self._sweep)
         self._sweeps += 1
         if self._sweeps % _FLOOD_SWEEPS == 0:
-            self._idle_frames = self._resets = 0
+            self._floods.new_period()
         now = monotonic()
         for call in list(self._calls.values()):
             call.sweeps += 1

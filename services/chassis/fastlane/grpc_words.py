@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import grpc
 
-from services.chassis.fastlane.header_blocks import field
+from services.chassis.fastlane.header_blocks import Headers, field
 
 PREFIX_BYTES = 5
 _SECONDS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
@@ -29,6 +29,25 @@ class Refused(Exception):
         super().__init__(details)
         self.code = code
         self.details = details
+
+
+class NoCall(Exception):
+    """The request is no gRPC call: the status of HTTP that it ends with, three digits."""
+
+    def __init__(self, http_status: bytes) -> None:
+        super().__init__(http_status.decode())
+        self.http_status = http_status
+
+
+def read_request(headers: Headers) -> tuple[str, float | None]:
+    """The path, and the timeout in seconds, if there is one. Raises NoCall, Refused, and Malformed as Headers does."""
+    if headers.get(b":method") != "POST":
+        raise NoCall(b"405")
+    kind = headers.get(b"content-type") or ""
+    if kind != "application/grpc" and not kind.startswith(("application/grpc+", "application/grpc;")):
+        raise NoCall(b"415")
+    timeout = headers.get(b"grpc-timeout")
+    return headers.get(b":path") or "", None if timeout is None else timeout_s(timeout)
 
 
 def timeout_s(text: str) -> float:

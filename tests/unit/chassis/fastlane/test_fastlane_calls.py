@@ -265,7 +265,7 @@ async def test_half_sent_messages_are_bounded_together() -> None:
     client.exchange()
 
     assert [client.answers[stream].status for stream in streams] == [None, "8", None]
-    assert server.connection._buffered == 26_000
+    assert server.connection._inbox.buffered == 26_000
 
 
 async def test_details_of_any_length_fit_into_a_frame() -> None:

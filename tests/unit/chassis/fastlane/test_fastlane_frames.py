@@ -248,7 +248,7 @@ async def test_windows_are_given_back_whatever_the_bytes_were() -> None:
 
 async def test_a_connections_window_that_is_overrun_ends_it() -> None:
     server = greeted()
-    server.connection._receive_window = 5
+    server.connection._inbox.window = 5
     server.send(opening(path=HOLD) + frame(DATA, 0, 1, bytes(6)))
 
     assert goaways(server.take()) == [Code.FLOW_CONTROL_ERROR]
@@ -431,7 +431,7 @@ async def test_what_is_no_flood_over_a_longer_time_is_none(monkeypatch: pytest.M
     server.send(frame(PING, 0, 0, bytes(8)) * 90)
 
     async with asyncio.timeout(5):
-        while server.connection._idle_frames:  # noqa: ASYNC110  nothing else tells of a sweep
+        while server.connection._floods.idle_frames:  # noqa: ASYNC110  nothing else tells of a sweep
             await asyncio.sleep(0.01)
     server.send(frame(PING, 0, 0, bytes(8)) * 90)
 
