@@ -6,6 +6,7 @@ A call without `x-routing-key` is drawn by its `x-request-id`, which Envoy makes
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,9 @@ _INFERENCE = "/inference.GRPCInferenceService/"
 _HOT = f"{_INFERENCE}ModelInfer"
 _REST = "/v2"
 _ALL_METHODS, _HTTP = "-grpc", "-http"
+# Loading is a matter of one deployment, and of its operators.
+_OPERATORS = rf"{re.escape(_INFERENCE)}RepositoryModel(Load|Unload)|/v2/repository/models/[^/]+/(load|unload)"
+_NOT_HERE = "versions are loaded and unloaded at a deployment itself, not through the split\n"
 _ONLY_INFERENCE = "only the Open Inference Protocol is served here: inference.GRPCInferenceService, and /v2 over HTTP\n"
 
 
@@ -46,7 +50,7 @@ def discovery_response(split: Split, timeout: str = "5s") -> dict[str, Any]:
 
 
 def route_configuration(split: Split, timeout: str) -> dict[str, Any]:
-    """Inference calls by weight, ModelInfer and REST to clusters of their own; everything else 404."""
+    """Inference calls by weight, ModelInfer and REST to clusters of their own; loading 403, everything else 404."""
     return {
         "name": ROUTE_CONFIG,
         "virtual_hosts": [
@@ -54,17 +58,19 @@ def route_configuration(split: Split, timeout: str) -> dict[str, Any]:
                 "name": "inference",
                 "domains": ["*"],
                 "routes": [
+                    {"match": {"safe_regex": {"regex": _OPERATORS}}, "direct_response": _answer(403, _NOT_HERE)},
                     {"match": {"path": _HOT}, "route": _weighted_route(split, timeout)},
                     {"match": {"prefix": _INFERENCE}, "route": _weighted_route(split, timeout, _ALL_METHODS)},
                     {"match": {"path_separated_prefix": _REST}, "route": _weighted_route(split, timeout, _HTTP)},
-                    {
-                        "match": {"prefix": "/"},
-                        "direct_response": {"status": 404, "body": {"inline_string": _ONLY_INFERENCE}},
-                    },
+                    {"match": {"prefix": "/"}, "direct_response": _answer(404, _ONLY_INFERENCE)},
                 ],
             }
         ],
     }
+
+
+def _answer(status: int, text: str) -> dict[str, Any]:
+    return {"status": status, "body": {"inline_string": text}}
 
 
 def _weighted_route(split: Split, timeout: str, clusters: str = "") -> dict[str, Any]:

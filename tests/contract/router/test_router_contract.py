@@ -35,10 +35,10 @@ def test_the_bootstrap_asks_for_the_routes_that_the_router_gives() -> None:
     clusters = {cluster["name"] for cluster in bootstrap.envoy_config()["static_resources"]["clusters"]}
 
     assert given["name"] == bootstrap.ROUTE_CONFIG
-    assert clusters_of(given, 0) == ["challenger", "champion"], "ModelInfer; the challenger is drawn first"
-    assert clusters_of(given, 1) == ["challenger-grpc", "champion-grpc"], "the other methods"
-    assert clusters_of(given, 2) == ["challenger-http", "champion-http"], "REST"
-    assert {name for route in range(3) for name in clusters_of(given, route)} < clusters
+    assert clusters_of(given, 1) == ["challenger", "champion"], "ModelInfer; the challenger is drawn first"
+    assert clusters_of(given, 2) == ["challenger-grpc", "champion-grpc"], "the other methods"
+    assert clusters_of(given, 3) == ["challenger-http", "champion-http"], "REST"
+    assert {name for route in range(1, 4) for name in clusters_of(given, route)} < clusters
 
 
 def clusters_of(given: dict[str, Any], route: int) -> list[str]:
@@ -47,10 +47,28 @@ def clusters_of(given: dict[str, Any], route: int) -> list[str]:
     return [cluster["name"] for cluster in found]
 
 
+@pytest.mark.parametrize(
+    ("path", "denied"),
+    [
+        ("/inference.GRPCInferenceService/RepositoryModelLoad", True),
+        ("/inference.GRPCInferenceService/RepositoryModelUnload", True),
+        ("/inference.GRPCInferenceService/RepositoryIndex", False),
+        ("/v2/repository/models/any/load", True),
+        ("/v2/repository/index", False),
+        ("/v2/models/load/infer", False),
+    ],
+)
+def test_who_comes_through_the_split_loads_nothing(path: str, denied: bool) -> None:
+    first = routes.route_configuration(routes.Split(), "5s")["virtual_hosts"][0]["routes"][0]
+
+    assert bool(re.fullmatch(first["match"]["safe_regex"]["regex"], path)) is denied
+    assert first["direct_response"]["status"] == 403
+
+
 @pytest.mark.parametrize("weight", [0, 1, 2500, 10_000])
 def test_weights_always_add_up(weight: int) -> None:
     given = routes.route_configuration(routes.Split("v2", weight), "5s")
-    weighted = given["virtual_hosts"][0]["routes"][0]["route"]["weighted_clusters"]["clusters"]
+    weighted = given["virtual_hosts"][0]["routes"][1]["route"]["weighted_clusters"]["clusters"]
 
     assert sum(cluster["weight"] for cluster in weighted) == assignment.TOTAL_WEIGHT
 
