@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
+import httpx
 import numpy as np
 import onnxruntime
 import pytest
@@ -122,6 +124,18 @@ def test_a_stock_client_through_envoy_gets_what_onnxruntime_gives_on_the_recorde
     expected = onnxruntime.InferenceSession(onnx).run(["probability"], {"features": vector})[0]
     assert answer["outputs"]["probability"] == expected.tolist()
     assert {tensor["name"] for tensor in answer["model"]["inputs"]} == set(inputs)
+    assert _ask_over_rest(address(ports.envoy), inputs) == pytest.approx(expected.tolist(), abs=1e-6)
+
+
+def _ask_over_rest(envoy: str, inputs: dict[str, dict[str, Any]]) -> list[float]:
+    """The same question in the protocol's REST form, through the same split."""
+    tensors = [{"name": name, "shape": [1], **tensor} for name, tensor in inputs.items()]
+    question = {"inputs": tensors, "parameters": {"as_of": f"{sources.END:%Y-%m-%dT%H:%M:%SZ}"}}
+    url = f"http://{envoy}/v2/models/parcel-delay/infer"
+    answer = httpx.post(url, json=question, headers={"x-routing-key": "stock"}, trust_env=False, timeout=10)
+    assert answer.status_code == 200, answer.text
+    [probability] = answer.json()["outputs"]
+    return list(probability["data"])
 
 
 def _recorded(platform: Platform, request_id: str) -> PredictionRecord:
