@@ -63,7 +63,7 @@ test: ## Unit and contract tests: seconds, no servers
 	@$(PYTEST) $(or $(ARGS),tests/unit tests/contract)
 
 # Two halves side by side: most of their time they wait for the parts.
-ONE_HALF := $(addprefix tests/integration/,features ingestion inference monitoring)
+ONE_HALF := $(addprefix tests/integration/,features ingestion inference monitoring router)
 OTHER_HALF := $(filter-out $(ONE_HALF) %/__pycache__,$(patsubst %/,%,$(wildcard tests/integration/*/)))
 
 .PHONY: test-integration

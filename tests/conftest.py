@@ -5,6 +5,7 @@ A part that cannot start fails the test with the end of its log; nothing is skip
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,9 @@ from services.chassis.kafka import wait_for_kafka
 from services.chassis.settings import KafkaSettings
 from tests.support.parts import empty_kafka, empty_mlflow, empty_redis, free_port
 from tests.support.process import Running, start_process
+
+# A shell that starts the tests in the background has them ignore Ctrl-C, and all that they start: that would be tested.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _part(command: list[str], ready: probes.Probe, timeout_s: float) -> Iterator[Running]:
