@@ -73,23 +73,18 @@ class FastInfer:
 
     def _answer(self, calls: Sequence[tuple[Call, Begun, Scored]]) -> None:
         try:
-            responses = self._predictor.end([(begun, scored) for _, begun, scored in calls])
-            answers = [response.SerializeToString() for response in responses]
-        except Overloaded as error:
-            if len(calls) == 1:
-                self._fail(calls[0][0], error)
-            else:
-                # There may be room for some.
-                for each in calls:
-                    self._answer([each])
-            return
+            ended = self._predictor.end_each([(begun, scored) for _, begun, scored in calls])
+            answers = [each if isinstance(each, Overloaded) else each.SerializeToString() for each in ended]
         except Exception as error:
             for call, _, _ in calls:
                 self._fail(call, error)
             return
         for (call, _, _), answer in zip(calls, answers, strict=True):
-            call.answer(answer)
-        self._answered.inc(len(calls))
+            if isinstance(answer, Overloaded):
+                self._fail(call, answer)
+            else:
+                call.answer(answer)
+                self._answered.inc()
 
     def _fail(self, call: Call, error: BaseException) -> None:
         code, details = grpc.StatusCode.INTERNAL, _INTERNAL

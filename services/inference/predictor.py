@@ -11,7 +11,7 @@ from typing import Protocol
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from services.chassis.clock import Now, to_proto
-from services.chassis.errors import DeadlineExceeded, NotFound, Unavailable
+from services.chassis.errors import DeadlineExceeded, NotFound, Overloaded, Unavailable
 from services.contracts.features.v1 import features_pb2
 from services.contracts.inference.v1.predictions_pb2 import PredictionRecord
 from services.contracts.open_inference.v2 import grpc_predict_v2_pb2 as v2
@@ -147,6 +147,15 @@ class Predictor:
         self._records.add([record for call in calls for record in _records_of(*call, processed_at, ended)])
         self._count(calls, ended)
         return [_response(begun, scored) for begun, scored in calls]
+
+    def end_each(self, calls: Sequence[tuple[Begun, Scored]]) -> Sequence[v2.ModelInferResponse | Overloaded]:
+        """The same, and if there is no room for the records of all, for those of as many as there is."""
+        try:
+            return self.end(calls)
+        except Overloaded as error:
+            if len(calls) == 1:
+                return [error]
+            return [answer for call in calls for answer in self.end_each([call])]
 
     def _serving(self, model: LoadedModel) -> _Serving:
         serving = self._servings.get(model)

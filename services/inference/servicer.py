@@ -41,6 +41,16 @@ class Repository(CurrentModel, Protocol):
         """Lets go of what the alias does not name."""
 
 
+def version_states(deployment: Repository, *, only_ready: bool) -> list[tuple[str, str, str]]:
+    """Version, state and reason: of each loaded version, and of the alias's if it is not among them."""
+    loaded = [model.version for model in deployment.loaded]
+    states = [(version, "READY", "") for version in loaded]
+    wanted = deployment.wanted or ""
+    if not only_ready and (wanted or not loaded) and wanted not in loaded:
+        states.append((wanted, "UNAVAILABLE", deployment.detail))
+    return states
+
+
 class InferenceServicer(v2_grpc.GRPCInferenceServiceServicer):
     """Answers for one registered model.
 
@@ -109,13 +119,8 @@ class InferenceServicer(v2_grpc.GRPCInferenceServiceServicer):
         if request.repository_name:
             raise Invalid(f"repository_name: expected none, for there is one registry; got {request.repository_name!r}")
         response = v2.RepositoryIndexResponse()
-        loaded = [model.version for model in self._deployment.loaded]
-        for version in loaded:
-            response.models.add(name=self._predictor.name, version=version, state="READY")
-        wanted = self._deployment.wanted or ""
-        if not request.ready and (wanted or not loaded) and wanted not in loaded:
-            reason = self._deployment.detail
-            response.models.add(name=self._predictor.name, version=wanted, state="UNAVAILABLE", reason=reason)
+        for version, state, reason in version_states(self._deployment, only_ready=request.ready):
+            response.models.add(name=self._predictor.name, version=version, state=state, reason=reason)
         return response
 
     @unary

@@ -13,7 +13,7 @@ from services.inference.predictor import Predictor
 from services.inference.rest.bodies import read_body
 from services.inference.rest.documentation import described
 from services.inference.rest.open_inference import JsonBody, Parameters, read_json
-from services.inference.servicer import Repository
+from services.inference.servicer import Repository, version_states
 
 _TAG = "repository"
 # Triton's client always says so; one model has no dependents.
@@ -81,9 +81,5 @@ def _check_name(request: Request, predictor: Predictor) -> None:
 
 
 def _index(name: str, deployment: Repository, *, only_ready: bool) -> list[dict[str, Any]]:
-    loaded = [model.version for model in deployment.loaded]
-    index = [{"name": name, "version": version, "state": "READY", "reason": ""} for version in loaded]
-    wanted = deployment.wanted or ""
-    if not only_ready and (wanted or not loaded) and wanted not in loaded:
-        index.append({"name": name, "version": wanted, "state": "UNAVAILABLE", "reason": deployment.detail})
-    return index
+    states = version_states(deployment, only_ready=only_ready)
+    return [{"name": name, "version": version, "state": state, "reason": why} for version, state, why in states]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
+from services.chassis.errors import Overloaded
 from services.contracts.open_inference.v2 import grpc_predict_v2_pb2 as v2
 from services.inference.call import Told
 from services.inference.predictor import Begun, Predictor
@@ -62,6 +63,9 @@ class Together:
                 good.append((call, scored))
             else:
                 call.answer.set_exception(scored)
-        responses = self._predictor.end([(call.begun, scored) for call, scored in good])
-        for (call, _), response in zip(good, responses, strict=True):
-            call.answer.set_result(response)
+        ended = self._predictor.end_each([(call.begun, scored) for call, scored in good])
+        for (call, _), answer in zip(good, ended, strict=True):
+            if isinstance(answer, Overloaded):
+                call.answer.set_exception(answer)
+            else:
+                call.answer.set_result(answer)

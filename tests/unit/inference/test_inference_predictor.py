@@ -285,3 +285,17 @@ async def test_without_features_there_is_no_prediction(bench: Bench) -> None:
         await bench.infer(infer_request())
 
     assert bench.records.added == []
+
+
+async def test_calls_that_end_together_are_answered_as_far_as_there_is_room_for_their_records(bench: Bench) -> None:
+    calls = []
+    for _ in range(3):
+        begun = bench.predictor.begin(vector_request(1, 2, 3), {}.get, None)
+        assert begun.call.vectors is not None
+        calls.append((begun, begun.scorer.score_vectors(begun.call.vectors)))
+    bench.records.room = 2
+
+    answers = bench.predictor.end_each(calls)
+
+    assert [type(answer) for answer in answers] == [v2.ModelInferResponse, v2.ModelInferResponse, Overloaded]
+    assert len(bench.records.added) == 2

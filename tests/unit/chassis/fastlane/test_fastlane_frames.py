@@ -369,6 +369,15 @@ async def test_work_never_excuses_a_flood_of_resets() -> None:
     assert goaways(server.take()) == [Code.ENHANCE_YOUR_CALM]
 
 
+async def test_calls_that_come_to_their_end_excuse_as_many_other_frames() -> None:
+    server = greeted(Limits(idle_frames=100))
+
+    for stream in range(1, 400, 2):
+        server.send(frame(PING, 0, 0, bytes(8)) + call(stream))
+
+    assert not server.transport.closed
+
+
 async def test_windows_that_are_widened_for_an_answer_are_no_flood() -> None:
     server = greeted(Limits(idle_frames=100))
     server.connection._outbox._window = 0
